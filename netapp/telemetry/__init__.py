@@ -1,0 +1,1 @@
+"""Instruments: counters, gauges, histograms, health checks. A leaf that everyone may use; exposition is elsewhere."""
