@@ -109,14 +109,25 @@ class DeadlineExceeded(Rejected):
 
 
 _RESET = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.ENOTCONN, errno.ESHUTDOWN})
-_UNREACHABLE = frozenset({
-    errno.ETIMEDOUT,
-    errno.EHOSTUNREACH,
-    errno.ENETUNREACH,
-    errno.EHOSTDOWN,
-    errno.ENETDOWN,
-    errno.ENETRESET,
-})
+_UNREACHABLE = frozenset(
+    {
+        errno.ETIMEDOUT,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.ENETDOWN,
+        errno.ENETRESET,
+    }
+)
+
+_FOREIGN: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], End], ...] = (
+    # Twisted's own classes; the first that fits counts, so a subclass stands before its base
+    (twisted_error.ConnectionDone, End.PEER_DONE),
+    ((twisted_error.TimeoutError, twisted_error.TCPTimedOutError), End.PEER_TIMED_OUT),
+    (twisted_error.ConnectionAborted, End.POLICY_LIMIT),
+    (twisted_error.ConnectionLost, End.PEER_RESET),
+    (MemoryError, End.SYSTEM),
+)
 
 
 def classify(reason: BaseException, declared: BaseException | None = None) -> End:
@@ -128,21 +139,12 @@ def classify(reason: BaseException, declared: BaseException | None = None) -> En
     error = declared if declared is not None else reason
     if isinstance(error, NetappError):
         return error.end
-    if isinstance(error, twisted_error.ConnectionDone):
-        return End.PEER_DONE
+    for classes, end in _FOREIGN:
+        if isinstance(error, classes):
+            return end
     if isinstance(error, OSError):
         return _classify_errno(error.errno)
-    if isinstance(error, (twisted_error.TimeoutError, twisted_error.TCPTimedOutError)):
-        return End.PEER_TIMED_OUT
-    if isinstance(error, twisted_error.ConnectionAborted):
-        return End.POLICY_LIMIT
-    if isinstance(error, twisted_error.ConnectionLost):
-        return End.PEER_RESET
-    if isinstance(error, MemoryError):
-        return End.SYSTEM
-    if type(error).__module__.startswith("OpenSSL."):
-        return End.PROTOCOL_VIOLATION
-    return End.INTERNAL
+    return End.PROTOCOL_VIOLATION if type(error).__module__.startswith("OpenSSL.") else End.INTERNAL
 
 
 def _classify_errno(number: int | None) -> End:

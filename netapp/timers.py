@@ -14,13 +14,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twisted.internet.interfaces import IDelayedCall
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 NEVER = float("inf")
 
@@ -45,9 +44,7 @@ class Timers:
 
     _log = Logger()
 
-    def __init__(
-        self, clock: IReactorTime, now: Callable[[], float] = time.monotonic, tick: float = 0.1
-    ) -> None:
+    def __init__(self, clock: IReactorTime, now: Callable[[], float] = time.monotonic, tick: float = 0.1) -> None:
         self.now = now
         self._clock = clock
         self._tick = tick

@@ -1,0 +1,159 @@
+"""What a request's header section means: the checks that llhttp leaves to its user. Pure.
+
+llhttp, in its strict mode, refuses by itself: Content-Length that is empty, signed, repeated, a list or beside
+Transfer-Encoding; a last coding that is not chunked; obs-fold; white space around a field name; bare CR and bare LF;
+control characters. Here is the rest of RFC 9112, and what keeps two parsers in one chain from reading two meanings.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from netapp.http.errors import HttpError
+
+if TYPE_CHECKING:
+    from netapp.http.headers import RawHeaders
+    from netapp.protocols.http1.policy import HttpPolicy
+
+TOO_LARGE = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+
+# RFC 3986 §3.2.2: an IP literal in brackets or a registered name, then a port; no userinfo (RFC 9110 §4.2.4)
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~!$&'()*+,;=%-]{1,253})(?::[0-9]{0,5})?")
+_SCHEME = re.compile(rb"(https?)://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+_VERSIONS = frozenset({"1.0", "1.1"})
+
+
+class Head:
+    """The framing and the routing facts of one header section.
+
+    ``chunked`` and ``length`` say how the content is framed (RFC 9112 §6.3); ``length`` is 0 for none.
+    """
+
+    __slots__ = ("chunked", "expect", "host", "keep_alive", "length", "path", "query")
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        self.chunked = False
+        self.expect = False
+        self.host = ""
+        self.keep_alive = keep_alive
+        self.length = 0
+        self.path = b""
+        self.query = b""
+
+
+def check_limits(target: bytes, raw: RawHeaders, policy: HttpPolicy, pending: int = 0) -> None:
+    """Hold a header section, complete or not, to its limits; ``pending`` bytes of it may be in no field yet.
+
+    Raises HttpError 414 (RFC 9110 §15.5.15) or 431 (RFC 6585 §5).
+    """
+    if len(target) > policy.max_request_line:
+        raise HttpError(HTTPStatus.REQUEST_URI_TOO_LONG, f"the target is over {policy.max_request_line} bytes")
+    if len(raw) > policy.max_headers:
+        raise HttpError(TOO_LARGE, f"there are more than {policy.max_headers} header fields")
+    size = pending
+    for name, value in raw:
+        size += len(name) + len(value) + 4
+    if size > policy.max_header_size:
+        raise HttpError(TOO_LARGE, f"the header section is over {policy.max_header_size} bytes")
+
+
+def read_head(method: str, target: bytes, version: str, raw: RawHeaders, policy: HttpPolicy) -> Head:
+    """Check a header section and say what it means; drops the fields of ``raw`` that are not to be trusted.
+
+    Raises HttpError: 400 for a malformed one, 413, 417, 501 and 505 as RFC 9110 §15 has them.
+    """
+    if version not in _VERSIONS:
+        raise HttpError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.0 and HTTP/1.1 are spoken here")
+    head = Head(keep_alive=version == "1.1")
+    host: bytes | None = None
+    underscored = False
+    for name, value in raw:
+        if b"_" in name:
+            underscored = True
+        elif name in _SPECIAL:
+            if name == b"host":
+                if host is not None:
+                    raise HttpError(HTTPStatus.BAD_REQUEST, "more than one Host field")
+                host = value
+            else:
+                _read_special(head, name, value, version)
+        if b"\x85" in value:
+            # NEL: some recipients take it for a line break
+            raise HttpError(HTTPStatus.BAD_REQUEST, "a control character in a field value")
+    if head.length > policy.max_body:
+        raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the content is over {policy.max_body} bytes")
+    if underscored:
+        # CGI and WSGI turn '-' into '_': X_Real_IP would pass for X-Real-IP (as nginx, HAProxy and Envoy do)
+        raw[:] = [pair for pair in raw if b"_" not in pair[0]]
+    _read_target(head, method, target, host, version)
+    return head
+
+
+def _read_special(head: Head, name: bytes, value: bytes, version: str) -> None:
+    if name == b"content-length":
+        head.length = int(value)  # llhttp has checked that it is one decimal number
+    elif name == b"connection":
+        options = {option.strip() for option in value.lower().split(b",")}
+        if b"close" in options:
+            head.keep_alive = False
+        elif b"keep-alive" in options:
+            head.keep_alive = True
+    elif name == b"transfer-encoding":
+        # RFC 9112 §6.1: a server that is sent codings it does not understand answers 501; HTTP/1.0 has none
+        if version == "1.0":
+            raise HttpError(HTTPStatus.BAD_REQUEST, "Transfer-Encoding in HTTP/1.0")
+        if value.strip(b" \t").lower() != b"chunked":
+            raise HttpError(HTTPStatus.NOT_IMPLEMENTED, "the only transfer coding understood here is chunked")
+        head.chunked = True
+    elif value.strip(b" \t").lower() == b"100-continue":
+        head.expect = version != "1.0"  # RFC 9110 §10.1.1: ignored in an HTTP/1.0 request
+    else:
+        raise HttpError(HTTPStatus.EXPECTATION_FAILED, "the only expectation understood here is 100-continue")
+
+
+_SPECIAL = frozenset({b"host", b"content-length", b"connection", b"transfer-encoding", b"expect"})
+
+
+def _read_target(head: Head, method: str, target: bytes, host: bytes | None, version: str) -> None:
+    """RFC 9112 §3.2: which form of target goes with which method, and what the effective host is."""
+    if host is None:
+        if version == "1.1":
+            raise HttpError(HTTPStatus.BAD_REQUEST, "no Host field")
+    else:
+        head.host = check_host(host)
+    if method == "CONNECT":
+        raise HttpError(HTTPStatus.NOT_IMPLEMENTED, "CONNECT is not offered here")
+    if not target.startswith(b"/"):
+        if target == b"*":
+            if method != "OPTIONS":
+                raise HttpError(HTTPStatus.BAD_REQUEST, "the target '*' goes with OPTIONS only")
+        else:
+            target = _absolute(head, target, host)
+    if b"#" in target:
+        raise HttpError(HTTPStatus.BAD_REQUEST, "a fragment in the request target")
+    head.path, _, head.query = target.partition(b"?")
+
+
+def _absolute(head: Head, target: bytes, host: bytes | None) -> bytes:
+    """Read an absolute-form target: its authority is the host, and the Host field must agree (RFC 9112 §3.2.2)."""
+    found = _SCHEME.fullmatch(target)
+    if found is None:
+        raise HttpError(HTTPStatus.BAD_REQUEST, "a malformed request target")
+    authority = check_host(found[2])
+    if host is not None and head.host != authority:
+        raise HttpError(HTTPStatus.BAD_REQUEST, "the Host field and the request target disagree")
+    head.host = authority
+    path = found[3]
+    return path if path.startswith(b"/") else b"/" + path
+
+
+@lru_cache(maxsize=1024)
+def check_host(value: bytes) -> str:
+    """Return a Host value in lower case; raises HttpError 400 when it is malformed or empty."""
+    text = value.strip(b" \t")
+    if _HOST.fullmatch(text) is None:
+        raise HttpError(HTTPStatus.BAD_REQUEST, "a malformed Host field")
+    return text.decode("ascii").lower()

@@ -1,0 +1,87 @@
+"""Response heads as bytes: status lines made once, the Date field made once a second."""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from netapp.http.errors import reason_phrase
+
+if TYPE_CHECKING:
+    from netapp.http.headers import RawHeaders
+    from netapp.protocols.http1.exchange import Http1Request
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+_LINES: dict[int, bytes] = {}
+# the connection's own: a responder that sets one of these cannot know what the connection will do
+_OWN = frozenset({b"connection", b"transfer-encoding", b"content-length", b"keep-alive", b"upgrade", b"date"})
+
+
+class _DateLine:
+    """The Date field (RFC 9110 §6.6.1), made anew when the second has changed."""
+
+    __slots__ = ("_line", "_second")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._line = b""
+
+    def __call__(self) -> bytes:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._line = b"date: " + formatdate(second, usegmt=True).encode() + b"\r\n"
+        return self._line
+
+
+date_line = _DateLine()
+
+
+def status_line(status: int) -> bytes:
+    """Return ``HTTP/1.1 200 OK`` and its line end."""
+    line = _LINES.get(status)
+    if line is None:
+        line = _LINES[status] = b"HTTP/1.1 %d %b\r\n" % (status, reason_phrase(status).encode())
+    return line
+
+
+def connection_line(request: Http1Request) -> bytes:
+    """Return the Connection line of a response, where one is needed (RFC 9112 §9.3)."""
+    if not request.keep_alive:
+        return b"connection: close\r\n"
+    return b"" if request.protocol == "HTTP/1.1" else b"connection: keep-alive\r\n"
+
+
+def has_content(status: int) -> bool:
+    """Say whether a response of this status may have content at all (RFC 9110 §6.4.1)."""
+    return status >= 200 and status not in {204, 304}  # noqa: PLR2004 - the status codes themselves
+
+
+def write_head(status: int, raw: RawHeaders, framing: bytes, connection: bytes) -> bytes:
+    """Serialise a head, its empty line included.
+
+    ``framing`` is the Content-Length or Transfer-Encoding line, ``connection`` the Connection line; both may be empty.
+    """
+    parts = [status_line(status), date_line()]
+    for name, value in raw:
+        if name in _OWN:
+            if name == b"date":
+                parts[1] = b""
+                parts.append(b"date: %b\r\n" % value)
+        else:
+            parts.append(b"%b: %b\r\n" % (name, value))
+    parts.append(framing)
+    parts.append(connection)
+    parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+def announced_length(raw: RawHeaders) -> int | None:
+    """Return the Content-Length that a responder set for a stream, if it did; ValueError when it is no number."""
+    for name, value in raw:
+        if name == b"content-length":
+            return int(value)
+    return None
