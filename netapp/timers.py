@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 NEVER = float("inf")
 
+_log = Logger()
+
 
 class Timed(Protocol):
     """What the wheel needs of a thing that has a deadline."""
@@ -42,59 +44,71 @@ class Timers:
     ``tick`` (seconds) is its precision: a deadline is acted upon at most one tick late and never early.
     """
 
-    _log = Logger()
-
     def __init__(self, clock: IReactorTime, now: Callable[[], float] = time.monotonic, tick: float = 0.1) -> None:
         self.now = now
         self._clock = clock
         self._tick = tick
-        self._buckets: dict[int, list[Timed]] = {}
-        self._last = int(now() / tick)
+        self._buckets: dict[int, set[Timed]] = {}
+        self._next = 0
         self._call: IDelayedCall | None = None
+
+    def __len__(self) -> int:
+        """How many things are held; for tests of leaks."""
+        return sum(map(len, self._buckets.values()))
 
     def arm(self, timed: Timed, deadline: float) -> None:
         """Set ``timed.deadline``, to an instant that may be nearer than the last one."""
         timed.deadline = deadline
         if deadline == NEVER:
             return
-        slot = max(int(deadline / self._tick) + 1, self._last + 1)
-        if timed.slot and timed.slot <= slot:
-            return
-        self._file(timed, slot)
+        slot = int(deadline / self._tick) + 1
+        known = timed.slot
+        if not known or known > slot:
+            if known:
+                self._remove(timed)
+            self._file(timed, slot)
 
     def disarm(self, timed: Timed) -> None:
         """Forget ``timed``: it is gone, and its bucket must not keep it alive."""
         timed.deadline = NEVER
+        if timed.slot:
+            self._remove(timed)
+
+    def _remove(self, timed: Timed) -> None:
         bucket = self._buckets.get(timed.slot)
         timed.slot = 0
-        if bucket is not None and len(bucket) < 64:  # noqa: PLR2004 - a longer one is left to be swept in its turn
-            bucket[:] = [other for other in bucket if other is not timed]
+        if bucket is not None:
+            bucket.discard(timed)
 
     def _file(self, timed: Timed, slot: int) -> None:
         timed.slot = slot
         bucket = self._buckets.get(slot)
         if bucket is None:
-            self._buckets[slot] = [timed]
+            self._buckets[slot] = {timed}
         else:
-            bucket.append(timed)
-        if self._call is None:
-            self._last = max(self._last, int(self.now() / self._tick) - 1)
-            self._call = self._clock.callLater(self._tick, self._turn)
+            bucket.add(timed)
+        if self._call is None or slot < self._next:
+            self._wake_at(slot)
+
+    def _wake_at(self, slot: int) -> None:
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        self._next = slot
+        self._call = self._clock.callLater(max(0.0, slot * self._tick - self.now()), self._turn)
 
     def _turn(self) -> None:
         self._call = None
         now = self.now()
         current = int(now / self._tick)
-        due = [slot for slot in self._buckets if slot <= current] if current > self._last else []
-        self._last = max(current, self._last)
-        for slot in sorted(due):
+        for slot in sorted(slot for slot in self._buckets if slot <= current):
             for timed in self._buckets.pop(slot):
-                if timed.slot == slot:
-                    self._visit(timed, now)
-        if self._buckets and self._call is None:
-            self._call = self._clock.callLater(self._tick, self._turn)
+                self._visit(timed, slot, now)
+        if self._buckets:
+            self._wake_at(min(self._buckets))
 
-    def _visit(self, timed: Timed, now: float) -> None:
+    def _visit(self, timed: Timed, slot: int, now: float) -> None:
+        if timed.slot != slot:
+            return  # disarmed, or filed anew, by one that was visited before it
         timed.slot = 0
         deadline = timed.deadline
         if deadline > now:
@@ -105,4 +119,4 @@ class Timers:
         try:
             timed.expired(now)
         except Exception:  # noqa: BLE001 - one connection's defect must not stop every other one's deadline
-            self._log.failure("a deadline's action failed")
+            _log.failure("a deadline's action failed")

@@ -96,7 +96,7 @@ class Family(Generic[Child]):
         self.kind: Kind = kind
         self.labels = tuple(labels)
         self.children: dict[tuple[str, ...], Child] = {}
-        self._make = make
+        self._make: Callable[[], Child] = make
 
     def child(self, *values: str) -> Child:
         """Return the child for these label values, made at its first use; one value for each label name."""
@@ -110,7 +110,11 @@ class Family(Generic[Child]):
     def total(self) -> float:
         """Sum over all children; for histograms, of their counts."""
         return sum(
-            child.count if isinstance(child, Histogram) else child.current() if isinstance(child, Gauge) else child.value
+            child.count
+            if isinstance(child, Histogram)
+            else child.current()
+            if isinstance(child, Gauge)
+            else child.value
             for child in self.children.values()
         )
 
@@ -123,9 +127,17 @@ class Registry:
 
     def __init__(self) -> None:
         self._families: dict[str, AnyFamily] = {}
+        self._refreshers: list[Callable[[], None]] = []
 
     def __iter__(self) -> Iterator[AnyFamily]:
+        """Iterate over the families, brought up to date first."""
+        for refresh in self._refreshers:
+            refresh()
         return iter(list(self._families.values()))
+
+    def before_scrape(self, refresh: Callable[[], None]) -> None:
+        """Call ``refresh`` before the families are read: for what is cheaper to count up then than as it happens."""
+        self._refreshers.append(refresh)
 
     def counter(self, name: str, help_text: str, labels: Sequence[str] = ()) -> Family[Counter]:
         """Declare a counter; its name ends in ``_total``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import ISSLTransport
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SERVER_ERROR = 500
 
+_log = Logger("netapp.http")
+
 
 class Http1Factory(ServerFactory):
     """Serves ``responder`` over HTTP/1.
@@ -34,7 +36,6 @@ class Http1Factory(ServerFactory):
     """
 
     noisy = False
-    _log = Logger()
 
     def __init__(
         self,
@@ -49,10 +50,10 @@ class Http1Factory(ServerFactory):
         if clock is None:
             from twisted.internet import reactor  # noqa: PLC0415 - a library must not choose the reactor at import
 
-            clock = reactor  # type: ignore[assignment]  # the module stands for the installed reactor
+            clock = cast("IReactorTime", reactor)
         self.responder = responder
         self.policy = policy or HttpPolicy()
-        self.clock: IReactorTime = clock
+        self.clock = clock
         self.timers = timers or Timers(self.clock)
         self.name = name
         self._refused = (registry or Registry()).counter(
@@ -62,7 +63,10 @@ class Http1Factory(ServerFactory):
         )
         self._anonymous = 0
 
-    def buildProtocol(self, addr: IAddress | None) -> Http1Protocol:  # noqa: ARG002 - Twisted's signature
+    def buildProtocol(  # type: ignore[override]  # not a subclass of Twisted's Protocol: it has slots
+        self,
+        addr: IAddress | None,  # noqa: ARG002 - Twisted's signature
+    ) -> Http1Protocol:
         """Make the protocol of one connection."""
         return Http1Protocol(self)
 
@@ -73,7 +77,7 @@ class Http1Factory(ServerFactory):
     def failed(self, request: Request, error: BaseException) -> Response:
         """Turn a responder's exception into its response; one that nobody foresaw is logged with its traceback."""
         if status_of(error) == SERVER_ERROR and not isinstance(error, HttpError):
-            self._log.error(
+            _log.error(
                 "the responder of {request} failed: {error!r}",
                 request=request,
                 error=error,
@@ -84,7 +88,7 @@ class Http1Factory(ServerFactory):
     def cut_short(self, request: Request, error: BaseException) -> None:
         """Log a response that could not be completed, unless it was its client who left."""
         if not isinstance(error, (CancelledError, PeerAborted)):
-            self._log.error(
+            _log.error(
                 "the response to {request} was cut short: {error!r}",
                 request=request,
                 error=error,

@@ -88,7 +88,7 @@ class Http1Protocol:
 
     def __init__(self, factory: Http1Factory) -> None:
         self._factory = factory
-        self._parser: HttpRequestParser = HttpRequestParser(self)
+        self._parser: Any = HttpRequestParser(self)
         self._headers: RawHeaders = []
         self._target = b""
         self._in_head = False
@@ -153,7 +153,7 @@ class Http1Protocol:
         if self._queue and self._current is None:
             self._serve()
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
         """Cancel what is under way: nobody is there to read it."""
         self._factory.timers.disarm(self)
         unfinished = [request for request in (self._current, *(self._queue or ())) if request is not None]
@@ -416,9 +416,10 @@ class Http1Protocol:
         self._serving = False
 
     def _answer(self, request: Http1Request) -> None:
+        if request.refused is not None:
+            self._respond(request, error_response(request.refused, request))
+            return
         try:
-            if request.refused is not None:
-                raise request.refused
             answer: Answer = self._factory.responder(request)
             if isinstance(answer, Response):
                 self._respond(request, answer)
@@ -445,7 +446,7 @@ class Http1Protocol:
                 _log.failure("a responder failed after its client had gone: {request}", failure, request=request)
             return
         self._pending = None
-        self._respond(request, self._factory.failed(request, failure.value))
+        self._respond(request, self._factory.failed(request, cast("BaseException", failure.value)))
 
     def _respond(self, request: Http1Request, response: Response) -> None:
         """Send a response, or begin to."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -80,7 +80,7 @@ class StreamSender:
 
     def _broken(self, failure: Failure) -> None:
         self._running = None
-        self._done(self._request, self._response.status, self.sent, failure.value)
+        self._done(self._request, self._response.status, self.sent, cast("BaseException", failure.value))
 
     async def _send(self) -> None:
         request, response = self._request, self._response
@@ -94,7 +94,7 @@ class StreamSender:
         if sends and length is not None:
             framing = b"content-length: %d\r\n" % length
         self._transport.write(write_head(response.status, raw, framing, connection_line(request)))
-        content = _pieces(response.body)
+        content = _pieces(cast("Iterable[bytes] | AsyncIterable[bytes]", response.body))
         try:
             if sends and request.method != "HEAD":
                 await self._send_content(content, length, chunked=chunked)

@@ -1,0 +1,204 @@
+"""What a connection goes through before its protocol: PROXY protocol, detection, TLS, detection within TLS.
+
+The order is fixed, and each step has its reason. The PROXY header comes first because the proxy writes it before
+anything of the client's, outside TLS. TLS comes before detection where the listener speaks nothing else; where it
+speaks both, the first bytes tell which. Inside TLS the protocol is detected once more, because one port may carry
+several under the same certificate.
+
+A stage reads (``dataReceived``), may end by a deadline (``expire``), and calls the next one with what it has read too
+much. It is gone afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IHandshakeListener
+from zope.interface import implementer
+
+from netapp.errors import DeadlineExceeded, NetappError, PeerAborted, ProtocolViolation
+from netapp.listeners.proxyproto import ProxyParser
+from netapp.listeners.tls import tls_info
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
+    from netapp.listeners.connection import Connection
+    from netapp.listeners.proxyproto import ProxyHeader, ProxyPolicy
+
+TLS_ROUTE = "tls"
+"""The detector whose protocol is not served but unwrapped."""
+
+
+def begin(connection: Connection) -> None:
+    """Start the first stage that the listener has."""
+    proxy = connection.listener.proxy
+    if proxy is not None and connection.peer.proxy:
+        connection.read_with(ProxyStage(connection, proxy), proxy.timeout)
+    else:
+        after_proxy(connection, b"")
+
+
+def after_proxy(connection: Connection, data: bytes) -> None:
+    """The client is known: tell TLS from the rest, if need be."""
+    listener = connection.listener
+    if listener.detection is not None and listener.detects_tls:
+        DetectStage(connection).start(data)
+    elif listener.context is not None:
+        start_tls(connection, data)
+    else:
+        after_tls(connection, data)
+
+
+def start_tls(connection: Connection, data: bytes) -> None:
+    """Put TLS on the connection and begin the handshake."""
+    listener = connection.listener
+    stage = TlsStage(connection)
+    tls = listener.make_tls(stage)
+    connection.use_tls(tls)
+    connection.read_with(stage, listener.handshake_timeout)
+    tls.makeConnection(connection.socket_transport)
+    if data:
+        tls.dataReceived(data)
+
+
+def after_tls(connection: Connection, data: bytes) -> None:
+    """Whatever is spoken now is the protocol itself."""
+    listener = connection.listener
+    if listener.detection is not None:
+        DetectStage(connection).start(data)
+    else:
+        connection.hand_over(listener.kind, listener.factory, data)
+
+
+class _Stage:
+    """What stages share: a connection, and an end that is told."""
+
+    __slots__ = ("_connection",)
+    name = ""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def expire(self) -> None:
+        """The stage's time is over."""
+        self._connection.close(DeadlineExceeded(f"{self.name}_timeout"))
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002 - Twisted's signature
+        """The peer left before the stage was over."""
+        if self._connection.ending is None:
+            self._connection.ending = PeerAborted(f"closed during the {self.name} stage")
+
+
+class ProxyStage(_Stage):
+    """Reads the PROXY header of a trusted peer; afterwards the client is the one that it names."""
+
+    __slots__ = ("_parser",)
+    name = "proxy"
+
+    def __init__(self, connection: Connection, policy: ProxyPolicy) -> None:
+        super().__init__(connection)
+        self._parser = ProxyParser(policy)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Feed the header's parser."""
+        connection = self._connection
+        try:
+            header = self._parser.feed(data)
+        except ProtocolViolation as violation:
+            connection.close(violation)
+            return
+        if header is not None and self._relay(header):
+            after_proxy(connection, header.rest)
+
+    def _relay(self, header: ProxyHeader) -> bool:
+        """Take over the addresses that the proxy relays; False when the client is refused."""
+        connection = self._connection
+        if header.relayed:
+            peer = connection.peer
+            peer.host, peer.port = header.source_host, header.source_port
+            peer.local_host, peer.local_port = header.destination_host, header.destination_port
+        connection.peer.proxy_tlvs = dict(header.tlvs) or None
+        return connection.listener.identify(connection)
+
+
+class DetectStage(_Stage):
+    """Collects first bytes until a detector claims them."""
+
+    __slots__ = ("_data",)
+    name = "detect"
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._data = b""
+
+    def start(self, data: bytes) -> None:
+        """Begin with what is there."""
+        connection = self._connection
+        connection.read_with(self, connection.listener.detection.policy.timeout)
+        if data:
+            self.dataReceived(data)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Ask the detectors again."""
+        self._data += data
+        listener = self._connection.listener
+        try:
+            name = listener.detection_for(self._connection).decide(self._data)
+        except NetappError as undecided:
+            self._connection.close(undecided)
+            return
+        if name is not None:
+            self._go_on(name)
+
+    def expire(self) -> None:
+        """Nothing more came: decide with what there is."""
+        try:
+            self._go_on(self._connection.listener.detection_for(self._connection).expire(self._data))
+        except NetappError as undecided:
+            self._connection.close(undecided)
+
+    def _go_on(self, name: str) -> None:
+        connection = self._connection
+        if name == TLS_ROUTE:
+            start_tls(connection, self._data)
+        else:
+            connection.hand_over(name, connection.listener.factories[name], self._data)
+
+
+@implementer(IHandshakeListener)
+class TlsStage(_Stage):
+    """Stands inside TLS while the handshake is under way."""
+
+    __slots__ = ("_transport",)
+    name = "handshake"
+
+    def makeConnection(self, transport: Any) -> None:
+        """TLS is there, the handshake is not done."""
+        self._transport = transport
+
+    def handshakeCompleted(self) -> None:
+        """Note who the peer is, and go on inside."""
+        connection = self._connection
+        connection.peer.tls = tls_info(self._transport.getHandle())
+        connection.listener.handshakes("ok")
+        after_tls(connection, b"")
+
+    def dataReceived(self, data: bytes) -> None:
+        """Receive nothing: whoever comes next is in place before TLS delivers."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The handshake failed: whose fault it was is in the reason."""
+        connection = self._connection
+        connection.listener.handshakes("failed")
+        if connection.ending is None and type(reason.value).__module__.startswith("OpenSSL"):
+            connection.ending = ProtocolViolation(f"TLS handshake failed: {_openssl_text(reason.value)}")
+        super().connectionLost(reason)
+
+
+def _openssl_text(error: BaseException | None) -> str:
+    """Take the readable part of OpenSSL's error queue: ``[(library, function, reason), …]``."""
+    entries = error.args[0] if error is not None and error.args else ()
+    if isinstance(entries, list):
+        return "; ".join(entry[-1] for entry in entries if isinstance(entry, tuple)) or type(error).__name__
+    return str(error)
