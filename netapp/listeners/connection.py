@@ -128,6 +128,8 @@ class Connection:
                 set_peer(self.peer)
             self._take(protocol)
             protocol.makeConnection(self.transport)
+            if self.listener.winding_down:
+                self.wind_down()
             if data:
                 protocol.dataReceived(data)
         except Exception as defect:  # noqa: BLE001 - somebody else's code: it costs this connection only

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
@@ -30,7 +31,6 @@ from netapp.peer import Peer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
 
     from netapp.errors import End
@@ -90,6 +90,8 @@ class Listener(Service):
         self.connections: dict[str, Connection] = {}
         self.accepted = 0
         self.port: IListeningPort | None = None
+        self.winding_down = False
+        self._emptied: list[Deferred[None]] = []
         self._reactor = reactor
         self._trusted = AddressSet(proxy.trusted if proxy is not None else ())
         self._tls_factory: TLSMemoryBIOFactory | None = None
@@ -128,6 +130,30 @@ class Listener(Service):
         stopped: Deferred[None] | None = port.stopListening()
         return stopped
 
+    def wind_down(self) -> None:
+        """Tell every connection, and each that still comes, that the server will stop."""
+        self.winding_down = True
+        for connection in list(self.connections.values()):
+            connection.wind_down()
+
+    def drain(self) -> None:
+        """Have every connection finish what is under way and close."""
+        for connection in list(self.connections.values()):
+            connection.drain()
+
+    def when_empty(self) -> Deferred[None]:
+        """Return a Deferred that fires when no connection is open; it may be cancelled."""
+        empty: Deferred[None] = Deferred(self._emptied.remove)
+        self._emptied.append(empty)
+        self._tell_if_empty()
+        return empty
+
+    def _tell_if_empty(self) -> None:
+        if not self.connections:
+            emptied, self._emptied[:] = self._emptied[:], []
+            for empty in emptied:
+                empty.callback(None)
+
     def _listen(self) -> None:
         reactor = self._reactor
         if IReactorFDSet.providedBy(reactor):
@@ -155,6 +181,19 @@ class Listener(Service):
         """Take the TLS context of an ``ssl:`` endpoint, unless the listener has its own."""
         if self.context is None:
             self.context = context
+
+    def where(self) -> str:
+        """Say where it listens, in words that can be put into a browser or a client."""
+        host = self.port.getHost() if self.port is not None else None
+        port = getattr(host, "port", None)
+        if port is None:
+            return f"{self.kind:<10} {self.endpoint}"
+        address = getattr(host, "host", "")
+        authority = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        if self.kind == "http":
+            scheme = "http" if self.context is None else "https"
+            return f"{self.kind:<10} {scheme}://{authority}/"
+        return f"{self.kind:<10} {'tcp' if self.context is None else 'tls'}://{authority}"
 
     # -- a connection's way in
 
@@ -276,6 +315,8 @@ class Listener(Service):
             end=str(end),
             why=str(why) if why is not None else "",
         )
+        if self._emptied:
+            self._tell_if_empty()
 
     @staticmethod
     def _without_tls(detection: Detection | None) -> Detection | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netapp.http.message import Request
 
@@ -22,15 +22,22 @@ class Http1Request(Request):
     """
 
     __slots__ = ("expects", "keep_alive", "refused", "remaining", "stream", "upgradable")
+    keep_alive: bool
+    upgradable: bool
+    stream: StreamBody | None
+    expects: bool
+    remaining: int
+    refused: HttpError | None
 
-    def __init__(self, *args: Any, **fields: Any) -> None:
-        super().__init__(*args, **fields)
-        self.stream: StreamBody | None = None
-        self.keep_alive = True
-        self.upgradable = False
+    def framed(self, *, keep_alive: bool, upgradable: bool = False) -> Http1Request:
+        """Set what the connection needs; not an ``__init__``, whose second call is dear on the way of every request."""
+        self.keep_alive = keep_alive
+        self.upgradable = upgradable
+        self.stream = None
         self.expects = False
-        self.refused: HttpError | None = None
         self.remaining = 0
+        self.refused = None
+        return self
 
     def as_bytes(self) -> bytes:
         """Serialise the header section anew, for a protocol that reads its handshake by itself."""

@@ -33,10 +33,10 @@ class StreamSender:
     """Sends one response; ``done(request, status, sent, error)`` is called once at its end.
 
     Content of unknown length is sent in chunks (RFC 9112 §7.1), or, to an HTTP/1.0 client, until the connection is
-    closed (§6.3 rule 8). ``sent`` counts the content's bytes.
+    closed (§6.3 rule 8). ``begun`` says whether the head is out, and ``sent`` counts the content's bytes.
     """
 
-    __slots__ = ("_clock", "_done", "_paused", "_request", "_response", "_running", "_transport", "sent")
+    __slots__ = ("_clock", "_done", "_paused", "_request", "_response", "_running", "_transport", "begun", "sent")
 
     def __init__(
         self, request: Http1Request, response: Response, transport: ITransport, clock: IReactorTime, done: Done
@@ -48,6 +48,7 @@ class StreamSender:
         self._done = done
         self._paused: Deferred[None] | None = None
         self._running: Deferred[None] | None = None
+        self.begun = False
         self.sent = 0
 
     def start(self, *, paused: bool) -> None:
@@ -93,17 +94,23 @@ class StreamSender:
         framing = b"transfer-encoding: chunked\r\n" if chunked else b""
         if sends and length is not None:
             framing = b"content-length: %d\r\n" % length
-        self._transport.write(write_head(response.status, raw, framing, connection_line(request)))
         content = _pieces(cast("Iterable[bytes] | AsyncIterable[bytes]", response.body))
         try:
+            # RFC 9110 §10.1.1: no 100 after the final status. A content that is made of the request's asks for it
+            # with its first piece, so that one is had before the head is sent.
+            first = await anext(content, b"") if request.expects and sends else b""
+            self.begun = True
+            self._transport.write(write_head(response.status, raw, framing, connection_line(request)))
             if sends and request.method != "HEAD":
-                await self._send_content(content, length, chunked=chunked)
+                await self._send_content(first, content, length, chunked=chunked)
         finally:
             await content.aclose()
 
-    async def _send_content(self, content: AsyncIterator[bytes], length: int | None, *, chunked: bool) -> None:
+    async def _send_content(
+        self, first: bytes, content: AsyncIterator[bytes], length: int | None, *, chunked: bool
+    ) -> None:
         unturned = 0
-        async for piece in content:
+        async for piece in _chain(first, content):
             size = len(piece)
             if not size:
                 continue
@@ -122,6 +129,12 @@ class StreamSender:
             raise LengthMismatch(f"announced {length} bytes and produced {self.sent}")
         if chunked:
             self._transport.write(LAST_CHUNK)
+
+
+async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
 
 
 async def _pieces(body: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:

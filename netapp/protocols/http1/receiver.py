@@ -1,0 +1,324 @@
+"""The receiving half of an HTTP/1 connection: from bytes to requests, and every limit on the way.
+
+The callbacks of httptools (llhttp) only note what came. A request is queued when its header section is complete; its
+content then flows into its stream. What breaks a rule is queued as well, as a request whose answer is known: so the
+answers to what came before it are sent first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+
+from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
+
+from netapp.errors import DeadlineExceeded, LimitExceeded, ProtocolViolation
+from netapp.http.errors import HttpError
+from netapp.http.headers import Headers, RawHeaders
+from netapp.protocols.http1.body import StreamBody
+from netapp.protocols.http1.exchange import DISCARD, Http1Request
+from netapp.protocols.http1.head import Head, check_limits, read_head
+from netapp.protocols.http1.pace import LOOK
+from netapp.protocols.http1.writer import CONTINUE
+from netapp.timers import NEVER
+
+if TYPE_CHECKING:
+    from netapp.errors import NetappError
+    from netapp.peer import Peer
+    from netapp.protocols.http1.factory import Http1Factory
+
+
+class Http1Receiver:
+    """Receives for :class:`netapp.protocols.http1.protocol.Http1Protocol`, which answers.
+
+    - ``_in_head``: a header section has begun and is not complete;
+    - ``_reading``: the request whose content still arrives;
+    - ``_queue``: requests that wait for their turn;
+    - ``_current``: the request that is being answered, by the other half;
+    - ``_rest``: bytes behind an offered upgrade, which may not be HTTP/1;
+    - ``_deaf``: nothing more is parsed, but what was accepted is still answered.
+    """
+
+    __slots__ = (
+        "_current",
+        "_deaf",
+        "_factory",
+        "_head_size",
+        "_headers",
+        "_in_head",
+        "_parser",
+        "_queue",
+        "_reading",
+        "_rest",
+        "_scheme",
+        "_target",
+        "deadline",
+        "ending",
+        "peer",
+        "slot",
+        "transport",
+    )
+
+    def __init__(self, factory: Http1Factory) -> None:
+        self._factory = factory
+        self._parser: Any = HttpRequestParser(self)
+        self._headers: RawHeaders = []
+        self._target = b""
+        self._in_head = False
+        self._head_size = 0
+        self._reading: Http1Request | None = None
+        self._queue: deque[Http1Request] | None = None
+        self._current: Http1Request | None = None
+        self._rest: bytes | None = None
+        self._scheme = "http"
+        self._deaf = False
+        self.ending: NetappError | None = None
+        self.peer: Peer | None = None
+        self.transport: Any = None
+        self.deadline = NEVER
+        self.slot = 0
+
+    def _serve(self) -> None:
+        """Answer what is queued."""
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        """Close behind what was written."""
+        raise NotImplementedError
+
+    def expired(self, now: float) -> None:
+        """Act on a deadline."""
+        raise NotImplementedError
+
+    def dataReceived(self, data: bytes) -> None:
+        """Feed what arrived to the parser, then answer what is complete."""
+        if self._deaf:
+            return
+        if self._rest is not None:
+            self._rest += data
+            return
+        began = not self._in_head
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._rest = data[upgrade.args[0] :]
+            self.transport.pauseProducing()
+        except HttpParserError as error:
+            self._parse_failed(error)
+        if self._in_head:
+            self._limit_head(0 if began else len(data))
+        if self._queue and self._current is None:
+            self._serve()
+
+    # -- what httptools calls
+
+    def on_message_begin(self) -> None:
+        """A request's first byte."""
+        self._in_head = True
+        self._head_size = 0
+        self._headers = []
+        self._target = b""
+
+    def on_url(self, part: bytes) -> None:
+        """Take a part of the request target."""
+        self._target = self._target + part if self._target else part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header field. A trailer field is dropped, as RFC 9110 §6.5.1 allows."""
+        if self._in_head:
+            self._headers.append((name.lower(), value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        """Check the header section and queue the request."""
+        self._in_head = False
+        if self._deaf:
+            return
+        factory = self._factory
+        parser = self._parser
+        raw = self._headers
+        method = parser.get_method().decode("ascii")
+        version = parser.get_http_version()
+        try:
+            check_limits(self._target, raw, factory.policy)
+            head = read_head(method, self._target, version, raw, factory.policy)
+        except HttpError as error:
+            self._refuse(error)
+            return
+        request = Http1Request(
+            method,
+            self._target,
+            Headers.from_raw(raw),
+            cast("Peer", self.peer),
+            host=head.host,
+            scheme=self._scheme,
+            protocol="HTTP/1.1" if version == "1.1" else "HTTP/1.0",
+            raw_path=head.path,
+            query_string=head.query,
+            started=factory.timers.now(),
+        ).framed(keep_alive=head.keep_alive, upgradable=parser.should_upgrade())
+        if head.length or head.chunked:
+            self._expect_content(request, head)
+        self._enqueue(request)
+
+    def on_body(self, data: bytes) -> None:
+        """Take a piece of content: count it, hold it for the responder, and mind both limits."""
+        request = self._reading
+        if request is None:
+            return
+        stream = cast("StreamBody", request.stream)
+        policy = self._factory.policy
+        stream.pace.received += len(data)
+        if stream.pace.received > policy.max_body:
+            error = HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the content is over {policy.max_body} bytes")
+            self._break_content(error, LimitExceeded("max_body"))
+            return
+        stream.feed(data)
+        if stream.size > policy.body_buffer:
+            stream.pace.pause(self._factory.timers.now())
+            self.transport.pauseProducing()
+
+    def on_message_complete(self) -> None:
+        """The request is complete."""
+        request, self._reading = self._reading, None
+        if request is not None:
+            cast("StreamBody", request.stream).end()
+            self.deadline = NEVER
+            if self._current is None and not self._queue:
+                self._await_request()
+
+    # -- limits and faults
+
+    def _limit_head(self, size: int) -> None:
+        """A header section is incomplete: hold its time and its size to their limits.
+
+        Its clock starts with its first byte and is not touched by the ones that follow. ``size`` counts the bytes
+        that came after the read it began in, so that a field without an end is bounded too.
+        """
+        self._head_size += size
+        if size == 0 and self._current is None and not self._queue:
+            self._arm(self._factory.policy.header_timeout)
+        try:
+            check_limits(self._target, self._headers, self._factory.policy, self._head_size)
+        except HttpError as error:
+            self._refuse(error)
+
+    def _expect_content(self, request: Http1Request, head: Head) -> None:
+        """Set up the stream of a request's content, its clock and ``100 Continue``."""
+        timers = self._factory.timers
+        request.body = request.stream = StreamBody(self._demand, timers.now())
+        request.expects = head.expect
+        request.remaining = DISCARD + 1 if head.chunked else head.length
+        self._reading = request
+        self._arm(LOOK)
+
+    def _demand(self) -> None:
+        """The responder waits for content: let the client send it."""
+        request = self._current
+        if request is None or request is not self._reading:
+            return
+        stream = cast("StreamBody", request.stream)
+        if request.expects:
+            request.expects = False
+            if stream.pace.received == 0:  # RFC 9110 §10.1.1: not needed once content has arrived
+                self.transport.write(CONTINUE)
+        self._read_on(stream)
+
+    def _read_on(self, stream: StreamBody) -> None:
+        stream.pace.resume(self._factory.timers.now())
+        self.transport.resumeProducing()
+
+    def _break_content(self, error: HttpError, ending: NetappError) -> None:
+        """Content cannot be taken to its end: whoever reads it is told, and the connection ends after the answer."""
+        request = cast("Http1Request", self._reading)
+        self._reading = None
+        self._deaf = True
+        self.ending = ending
+        request.keep_alive = False
+        self._factory.refused(error.status)
+        cast("StreamBody", request.stream).fail(error)
+        if request is not self._current and not (self._queue and request in self._queue):
+            self._end()  # its answer went out already; nothing is left to say
+
+    def _parse_failed(self, error: HttpParserError) -> None:
+        """Bytes that are not HTTP: tell the client, behind the answers to what came before."""
+        violation = ProtocolViolation(str(error))
+        if self._reading is not None:
+            self._break_content(HttpError(HTTPStatus.BAD_REQUEST, "the content's framing is malformed"), violation)
+            return
+        last = self._queue[-1] if self._queue else self._current
+        if last is not None and not last.keep_alive:
+            return  # what follows a request that said "close" is nobody's
+        if isinstance(error, HttpParserInvalidMethodError):
+            self._refuse(HttpError(HTTPStatus.NOT_IMPLEMENTED, "not a method that is known here"))
+        else:
+            self._refuse(HttpError(HTTPStatus.BAD_REQUEST, "the request is malformed"))
+        self.ending = violation
+
+    def _refuse(self, error: HttpError) -> None:
+        """Queue an error's response; nothing more is read, and the connection closes after it."""
+        if self._deaf:
+            return
+        made = Http1Request("GET", self._target, Headers.from_raw(self._headers), cast("Peer", self.peer))
+        request = made.framed(keep_alive=False)
+        request.refused = error
+        self._in_head = False
+        self._deaf = True
+        self.ending = ProtocolViolation(error.detail)
+        self._factory.refused(error.status)
+        self._enqueue(request)
+
+    def _enqueue(self, request: Http1Request) -> None:
+        queue = self._queue
+        if queue is None:
+            queue = self._queue = deque()
+        queue.append(request)
+        if len(queue) == self._factory.policy.max_pipelined:
+            self.transport.pauseProducing()
+
+    def _parse_rest(self) -> None:
+        """The client offered an upgrade that was not taken: what follows is HTTP/1 again (RFC 9110 §7.8)."""
+        rest, self._rest = cast("bytes", self._rest), None
+        self._parser = HttpRequestParser(self)
+        self._resume_reading()
+        if rest:
+            self.dataReceived(rest)
+
+    def _resume_reading(self) -> None:
+        paused = self._reading is not None and cast("StreamBody", self._reading.stream).pace.paused
+        if not paused and self._rest is None:
+            self.transport.resumeProducing()
+
+    # -- deadlines
+
+    def _arm(self, seconds: float) -> None:
+        timers = self._factory.timers
+        timers.arm(self, timers.now() + seconds)
+
+    def _await_request(self) -> None:
+        """Between two requests: the next one has its time to begin, or, once begun, to complete its head."""
+        policy = self._factory.policy
+        if self._in_head:
+            self._arm(policy.header_timeout)
+            return
+        timers = self._factory.timers
+        self.deadline = timers.now() + policy.keepalive_timeout
+        if not self.slot:
+            timers.arm(self, self.deadline)
+
+    def _look_at_content(self, now: float) -> None:
+        stream = cast("StreamBody", cast("Http1Request", self._reading).stream)
+        rule = stream.pace.look(now, self._factory.policy)
+        if rule is None:
+            self._arm(LOOK)
+            return
+        error = HttpError(HTTPStatus.REQUEST_TIMEOUT, "the content arrived too slowly")
+        self._break_content(error, DeadlineExceeded(rule))
+
+    def _head_expired(self) -> None:
+        """A header section took too long."""
+        limit = self._factory.policy.header_timeout
+        self._refuse(HttpError(HTTPStatus.REQUEST_TIMEOUT, f"no complete header section in {limit:g} s"))
+        self.ending = DeadlineExceeded("header_timeout")
+        if self._current is None:
+            self._serve()
