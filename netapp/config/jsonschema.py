@@ -25,7 +25,8 @@ def schema_json(cls: type[Struct] = Config) -> dict[str, Any]:
     _accept_text(schema)
     if cls is Config:
         components["Config"]["properties"]["listeners"]["default"] = DEFAULT_LISTENERS
-    return {"$schema": _DIALECT, "title": "netapp configuration", **schema}
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(schema))
+    return {"$schema": _DIALECT, "title": "netapp configuration", **plain}
 
 
 def _describe_properties(cls: type[Struct], properties: dict[str, Any]) -> None:

@@ -83,8 +83,7 @@ def suggest(key: str, known: Iterable[str]) -> str:
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:
     """Sort by path, positions in an array by number; the same fault is told once."""
-    unique = {(problem.path, problem.text): problem for problem in problems}
-    return sorted(unique.values(), key=lambda problem: [_rank(part) for part in problem.path])
+    return sorted(dict.fromkeys(problems), key=lambda problem: [_rank(part) for part in problem.path])
 
 
 def _rank(part: str | int) -> tuple[int, str]:

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netapp.config.source import read_document
@@ -86,6 +86,7 @@ def test_a_name_that_no_file_can_have_is_a_problem():
     assert problem_of("a\0b").startswith("'a\\x00b': expected the name of a file")
 
 
+@settings(max_examples=40)
 @given(st.text() | st.text(alphabet="{}[]=\"'\\,:.#\n ae1-_"))
 def test_any_text_is_a_document_or_a_config_error(tmp_path_factory, text):
     for suffix in (".toml", ".json", ""):
