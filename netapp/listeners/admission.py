@@ -81,7 +81,9 @@ class Admission:
         return refused
 
     def permits(self, host: str) -> str | None:
-        """Hold an address against the access lists."""
+        """Hold an address against the access lists; a UNIX socket's peer has none, and file permissions instead."""
+        if not host:
+            return None
         if self._deny and host in self._deny:
             return "deny"
         if self._allow and host not in self._allow:

@@ -93,16 +93,19 @@ class _Stage:
 class ProxyStage(_Stage):
     """Reads the PROXY header of a trusted peer; afterwards the client is the one that it names."""
 
-    __slots__ = ("_parser",)
+    __slots__ = ("_begun", "_parser", "_policy")
     name = "proxy"
 
     def __init__(self, connection: Connection, policy: ProxyPolicy) -> None:
         super().__init__(connection)
+        self._policy = policy
         self._parser = ProxyParser(policy)
+        self._begun = False
 
     def dataReceived(self, data: bytes) -> None:
         """Feed the header's parser."""
         connection = self._connection
+        self._begun = True
         try:
             header = self._parser.feed(data)
         except ProtocolViolation as violation:
@@ -110,6 +113,13 @@ class ProxyStage(_Stage):
             return
         if header is not None and self._relay(header):
             after_proxy(connection, header.rest)
+
+    def expire(self) -> None:
+        """No header came: where none is required, this may be a peer that waits for the server to speak."""
+        if self._policy.required or self._begun:
+            super().expire()
+        elif self._connection.listener.identify(self._connection):
+            after_proxy(self._connection, b"")
 
     def _relay(self, header: ProxyHeader) -> bool:
         """Take over the addresses that the proxy relays; False when the client is refused."""
@@ -136,8 +146,7 @@ class DetectStage(_Stage):
         """Begin with what is there."""
         connection = self._connection
         connection.read_with(self, connection.listener.detection.policy.timeout)
-        if data:
-            self.dataReceived(data)
+        self.dataReceived(data)  # without data too: where there is only a fall-back, nothing is waited for
 
     def dataReceived(self, data: bytes) -> None:
         """Ask the detectors again."""
