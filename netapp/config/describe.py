@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import NODEFAULT, Struct, structs
 
@@ -16,6 +17,9 @@ from netapp.config.typeinfo import describe_type, format_value, inspect_type, ta
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_QUOTED: Final = re.compile(r"'([^']*)'")
 
 
 class Row(Struct, frozen=True):
@@ -113,19 +117,20 @@ def _read_docs(cls: type[Any]) -> dict[str, str]:
 
 
 def render_markdown(cls: type[Struct] = Config) -> str:
-    """Write the reference as Markdown, a section for each table."""
+    """Write the reference as Markdown: a section of the third level for each table, and an item for each key."""
     return "\n".join(line for table in describe(cls) for line in _render(table))
 
 
 def _render(table: Table) -> Iterator[str]:
     if not (table.path and table.rows):
         return
-    yield f"## `[{table.path}]`\n"
+    yield f"### `[{table.path}]`\n"
     note = " The table is absent by default; it is switched on by being there." if table.is_optional else ""
     yield f"{_one_line(table.doc)}{note}\n"
     for row in table.rows:
         default = f"default `{row.default}`" if row.default else "required"
-        yield f"- `{row.key}`: {row.type}; {default}.\n\n  {_one_line(row.doc)}\n"
+        words = _QUOTED.sub(r"`\1`", row.type)
+        yield f"- `{row.key}`: {words}; {default}.\n\n  {_one_line(row.doc)}\n"
 
 
 def _one_line(text: str) -> str:

@@ -14,6 +14,7 @@ from netapp.listeners.admission import AdmissionPolicy
 from netapp.listeners.detect import DetectPolicy
 from netapp.listeners.proxyproto import ProxyPolicy
 from netapp.listeners.tls import TlsPolicy
+from netapp.monitor.blocks import LoopPolicy
 from netapp.protocols.calculator import CalculatorPolicy
 from netapp.protocols.http1.policy import HttpPolicy
 from netapp.telemetry.health import HealthPolicy
@@ -149,5 +150,6 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     logging: LoggingConfig = LoggingConfig()
     admin: AdminConfig = AdminConfig()
     health: HealthPolicy = HealthPolicy()
+    monitor: LoopPolicy = LoopPolicy()
     listeners: dict[ListenerName, ListenerConfig] = field(default_factory=default_listeners)
     """Listeners by name. A file that has this table replaces the default ones, all of them."""

@@ -56,10 +56,10 @@ def test_without_source_there_are_no_texts():
 def test_the_reference_has_a_section_for_each_table_and_a_line_for_each_key():
     text = render_markdown()
     for table in describe():
-        assert not table.path or f"## `[{table.path}]`\n" in text
+        assert not table.path or f"### `[{table.path}]`\n" in text
     assert "- `max_connections`: an integer" in text
     assert (
-        "- `kind`: text (one of calculator, detect, echo, http, or a factory as 'package.module:Factory'); required."
+        "- `kind`: text (one of calculator, detect, echo, http, or a factory as `package.module:Factory`); required."
         in text
     )
     assert inspect.cleandoc(ListenerConfig.__doc__) in text
