@@ -42,7 +42,7 @@ class EndpointText(Struct, frozen=True):
 
     def __str__(self) -> str:
         """Write the description, with colons, equals signs and backslashes escaped where they need it."""
-        options = [f"{name}={_quote(value)}" for name, value in self.options.items()]
+        options = [f"{_quote(name)}={_quote(value)}" for name, value in self.options.items()]
         return ":".join([self.kind, *map(_quote, self.arguments), *options])
 
     @property

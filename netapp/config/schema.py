@@ -17,6 +17,7 @@ from netapp.listeners.tls import TlsPolicy
 from netapp.monitor.blocks import LoopPolicy
 from netapp.protocols.calculator import CalculatorPolicy
 from netapp.protocols.http1.policy import HttpPolicy
+from netapp.protocols.websocket.policy import WebSocketPolicy
 from netapp.telemetry.health import HealthPolicy
 from netapp.units import Duration, Endpoint, Secret, Size
 
@@ -124,6 +125,7 @@ class ListenerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     write_buffer: Size = 1024 * 1024
     """What may wait for a peer before whoever produces it is paused."""
     http: HttpPolicy = HttpPolicy()
+    websocket: WebSocketPolicy = WebSocketPolicy()
     calculator: CalculatorPolicy = CalculatorPolicy()
 
 

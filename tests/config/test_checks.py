@@ -37,15 +37,15 @@ def test_anything_else_is_none(kind):
 @pytest.mark.parametrize(
     ("kind", "unused"),
     [
-        ("echo", ["calculator", "detect", "http", "options"]),
+        ("echo", ["calculator", "detect", "http", "options", "websocket"]),
         ("http", ["calculator", "detect", "options"]),
-        ("calculator", ["detect", "http", "options"]),
-        ("a:B", ["calculator", "detect", "http"]),
+        ("calculator", ["detect", "http", "options", "websocket"]),
+        ("a:B", ["calculator", "detect", "http", "websocket"]),
         ("detect", ["options"]),
     ],
 )
 def test_a_table_that_would_silently_do_nothing_is_a_problem(kind, unused):
-    tables = {"calculator": {}, "detect": {"fallback": "echo"}, "http": {}, "options": {}}
+    tables = {"calculator": {}, "detect": {"fallback": "echo"}, "http": {}, "options": {}, "websocket": {}}
     assert problems_of({"x": {"kind": kind, "endpoint": "tcp:80", **tables}}) == [
         f"listeners.x.{table}: not used by a listener of the kind {kind!r}" for table in unused
     ]

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.endpoints import _parse, quoteStringArgument
 
@@ -129,6 +129,7 @@ def test_endpoints_overlap_when_both_cannot_listen(one, other, overlap):
     assert parse_endpoint(other).overlaps(parse_endpoint(one)) is overlap
 
 
+@example(r"A:\\=")
 @given(st.text(max_size=30) | st.text(alphabet="tcp:0168=\\interfacunxssl/.", max_size=40))
 def test_any_text_is_an_endpoint_or_a_value_error(text):
     try:
