@@ -1,1 +1,1 @@
-"""TODO."""
+"""Services that watch the process and its surroundings."""

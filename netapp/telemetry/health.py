@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from msgspec import Meta, Struct, to_builtins
 
 from netapp.telemetry import process
-from netapp.units import Duration, Size  # noqa: TC001 - msgspec reads the annotations at run time
+from netapp.units import Duration, Size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
