@@ -1,8 +1,9 @@
 """Which responder answers which request: by host, path pattern and method.
 
 A pattern is a path whose segments may be parameters: ``/users/{id}`` matches one segment, and a last ``{rest:path}``
-matches all that remains, nothing included. Literal segments win over parameters and parameters over ``:path``. The path
-is split before it is decoded, so an encoded slash never separates (RFC 3986 §2.2).
+matches all that remains, nothing included. Literal segments win over parameters and parameters over ``:path``. A
+pattern is written without percent-encoding; a request's path is split before it is decoded, so an encoded slash never
+separates (RFC 3986 §2.2). In what ``:path`` matched, though, it looks like any other slash.
 
 A pattern without parameters costs one dictionary look-up; the others walk a tree of segments, so the time does not
 depend on the number of routes.
@@ -58,7 +59,7 @@ class _Table:
         self.root = _Node()
 
     def leaf(self, pattern: str) -> _Leaf:
-        if "{" not in pattern:
+        if "{" not in pattern and "}" not in pattern:
             return self.exact.setdefault(pattern.encode(), _Leaf(pattern))
         node = self.root
         segments = pattern[1:].split("/")
@@ -80,12 +81,25 @@ class _Table:
         if found is not None:
             return found, {}
         segments = [unquote(part, errors="replace") for part in raw_path[1:].decode("latin-1").split("/")]
+        if b"%" in raw_path:
+            # perhaps a literal path, spelled with needless escapes; it wins over parameters in this spelling too, or
+            # one path could reach two routes. No pattern holds a '%', so an encoded slash stays what it is.
+            found = self.exact.get(("/" + "/".join(s.replace("/", "%2F") for s in segments)).encode())
+            if found is not None:
+                return found, {}
         params: dict[str, str] = {}
         leaf = _walk(self.root, segments, 0, params)
-        if leaf is None and b"%" in raw_path:
-            # the same path, spelled with needless escapes
-            leaf = self.exact.get(("/" + "/".join(s.replace("/", "%2F") for s in segments)).encode())
         return None if leaf is None else (leaf, params)
+
+
+def _check_pattern(pattern: str) -> None:
+    if not pattern.startswith("/"):
+        raise ValueError(f"a path pattern starts with '/': {pattern!r}")
+    if any(mark in pattern for mark in "%?#"):
+        raise ValueError(f"{pattern}: a pattern is a path without escapes, and has no '%', '?' or '#'")
+    names = [segment[1:-1].partition(":")[0] for segment in pattern.split("/") if segment.startswith("{")]
+    if len(set(names)) != len(names):
+        raise ValueError(f"{pattern}: two parameters have the same name")
 
 
 def _parse_segment(segment: str, pattern: str) -> tuple[str, bool, bool]:
@@ -154,8 +168,7 @@ class Router:
 
         ``methods`` of ``("*",)`` takes every method. ValueError when the pattern is malformed or already taken.
         """
-        if not pattern.startswith("/"):
-            raise ValueError(f"a path pattern starts with '/': {pattern!r}")
+        _check_pattern(pattern)
         leaf = (self._hosts.setdefault(host.lower(), _Table()) if host else self._default).leaf(pattern)
         answer = compose(responder, *filters)
         for method in methods:
@@ -213,10 +226,10 @@ class Router:
     @staticmethod
     def _fallback(leaf: _Leaf, method: str) -> Responder:
         methods = leaf.methods
-        if "*" in methods:
-            return methods["*"]
         if method == "HEAD" and "GET" in methods:
             return methods["GET"]
+        if "*" in methods:
+            return methods["*"]
         allowed = set(methods) | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
         allow = ", ".join(sorted(allowed))
         if method == "OPTIONS":
