@@ -57,6 +57,9 @@ class Request:
     authority that was asked for, lower-case and with its port, if any. ``params`` holds what the route's pattern
     matched and ``route`` the pattern itself (a label of bounded cardinality). ``started`` is the monotonic instant at
     which the header section was complete. ``state`` is for filters to leave things for each other.
+
+    ``error_fields`` are header fields, in wire form, that filters want in an error's page too: the error that a
+    responder raises passes the filters by, on its way to the protocol that makes a page of it.
     """
 
     __slots__ = (
@@ -64,6 +67,7 @@ class Request:
         "_path",
         "_state",
         "body",
+        "error_fields",
         "headers",
         "host",
         "id",
@@ -110,6 +114,7 @@ class Request:
         self.id = ""
         self.route = ""
         self.params: dict[str, str] = {}
+        self.error_fields: tuple[tuple[bytes, bytes], ...] = ()
         self._path: str | None = None
         self._state: dict[str, Any] | None = None
         self._finishers: list[Finisher] | None = None
@@ -123,8 +128,13 @@ class Request:
 
     @property
     def query(self) -> list[tuple[str, str]]:
-        """The query string's pairs, in order."""
-        return parse_qsl(self.query_string.decode("latin-1"), keep_blank_values=True, max_num_fields=1000)
+        """The query string's pairs, in order; HttpError 400 when there are more than 1000."""
+        try:
+            return parse_qsl(self.query_string.decode("latin-1"), keep_blank_values=True, max_num_fields=1000)
+        except ValueError:
+            from netapp.http.errors import HttpError  # noqa: PLC0415 - errors are made of the responses defined here
+
+            raise HttpError(400, "the query has too many fields") from None
 
     @property
     def state(self) -> dict[str, Any]:
@@ -145,12 +155,22 @@ class Request:
             self._finishers.append(finisher)
 
     def finish(self, status: int, sent: int, error: BaseException | None) -> None:
-        """Tell every finisher; called once by the protocol that carries the request."""
+        """Tell every finisher; called once by the protocol that carries the request.
+
+        All are told even when one fails, for the next may hold a count to release; the last failure is raised.
+        """
         finishers = self._finishers
-        if finishers is not None:
-            self._finishers = None
-            for finisher in finishers:
+        if finishers is None:
+            return
+        self._finishers = None
+        failure: Exception | None = None
+        for finisher in finishers:
+            try:
                 finisher(self, status, sent, error)
+            except Exception as problem:  # noqa: BLE001 - raised below
+                failure = problem
+        if failure is not None:
+            raise failure
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target.decode('latin-1')!r} {self.id or self.peer.id}>"
