@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from netapp.errors import DeadlineExceeded, NetappError, Rejected
+from netapp.http.accept import preferred
 from netapp.http.message import Response
 
 if TYPE_CHECKING:
@@ -59,15 +60,11 @@ def error_response(error: BaseException, request: Request | None = None) -> Resp
         response = Response.text(f"{status} {phrase}\n" + (f"{detail}\n" if detail else ""), status)
     for name, value in extra:
         response.headers.set(name, value)
+    if request is not None:
+        response.headers.raw.extend(request.error_fields)
     return response
 
 
 def wants_json(accept: str) -> bool:
-    """Say whether an Accept field prefers JSON to text: it names JSON and does not name text before it."""
-    members = [member.split(";")[0].strip().lower() for member in accept.split(",")]
-    for member in members:
-        if member == "application/json" or member.endswith("+json"):
-            return True
-        if member.startswith("text/"):
-            return False
-    return False
+    """Say whether an Accept field prefers JSON to text."""
+    return preferred(accept, "text/plain", "application/json") == "application/json"
