@@ -148,7 +148,7 @@ class Converter:
             return self._reject_leaf(annotation, info, value, path)
         except ValueError as error:
             return self._add(path, f"{error}, found {show_value(value)}")
-        return self._add(path, f"expected at most {DEEPEST} levels, 64-bit numbers and valid text")
+        return self._add(path, f"expected at most {DEEPEST} levels, 64-bit numbers, and UTF-8 text without NUL")
 
     def _reject_leaf(self, annotation: Any, info: TypeInfo, value: Any, path: Path) -> Any:
         found = "something else, which is not shown" if info.unit == "secret" else show_value(value)
@@ -220,7 +220,7 @@ def as_table(value: Any) -> dict[str, Any]:
 def is_storable(value: Any) -> bool:
     """Say whether a value can be kept, shown and written again.
 
-    That is: not too deep, integers of 64 bits, finite numbers, and text that UTF-8 can write.
+    That is: not too deep, integers of 64 bits, finite numbers, and text that UTF-8 and the kernel can take.
     """
     return not is_too_deep(value) and all(_is_plain(item) for level in _levels(value) for item in level)
 
@@ -244,7 +244,7 @@ def _is_plain(value: Any) -> bool:
         case float():
             return isfinite(value)
         case str():
-            return not any("\ud800" <= character <= "\udfff" for character in value)
+            return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value)
         case _:
             return True
 

@@ -143,9 +143,13 @@ def test_nothing_given_is_all_defaults():
         ({"high": 3}, "high: unknown key, did you mean 'leaf.high' or 'maybe.high'?"),
         ({"zzzzz": 3}, "zzzzz: unknown key, known are count, either"),
         ({5: 3}, "5: unknown key"),
-        ({"ratio": float("inf")}, "ratio: expected at most 32 levels, 64-bit numbers and valid text"),
-        ({"name": "\ud800"}, "name: expected at most 32 levels, 64-bit numbers and valid text"),
-        ({"options": {"x": 2**63}}, "options.x: expected at most 32 levels, 64-bit numbers and valid text"),
+        ({"ratio": float("inf")}, "ratio: expected at most 32 levels, 64-bit numbers, and UTF-8 text without NUL"),
+        ({"name": "\ud800"}, "name: expected at most 32 levels, 64-bit numbers, and UTF-8 text without NUL"),
+        ({"name": "a\0b"}, "name: expected at most 32 levels, 64-bit numbers, and UTF-8 text without NUL"),
+        (
+            {"options": {"x": 2**63}},
+            "options.x: expected at most 32 levels, 64-bit numbers, and UTF-8 text without NUL",
+        ),
         ([], "configuration: expected a table, found an array"),
     ],
 )

@@ -53,8 +53,8 @@ def test_the_default_listeners_are_the_default(schema):
 
 def test_defaults_are_told_where_the_key_is_and_only_there(schema):
     properties = definition(schema, "ListenerConfig")["properties"]
-    assert "default" not in properties["http"]
-    assert definition(schema, "HttpPolicy")["properties"]["max_headers"]["default"] == 100
+    assert "default" not in properties["admission"]
+    assert definition(schema, "AdmissionPolicy")["properties"]["max_connections"]["default"] == 10_000
 
 
 def test_required_keys_are_required(schema):
