@@ -134,8 +134,7 @@ class Flow:
 
     def flushed(self) -> None:
         """Our side is closed and everything is out: read on, to learn of the peer's end."""
-        if self.closing:
-            self._wire.resumeProducing()
+        self._wire.resumeProducing()
 
     def lost(self) -> None:
         """Let go of everything: the connection is gone."""
