@@ -147,6 +147,12 @@ def test_the_policys_groups_hold():
     assert Visit(a_store(), only_p256).handshake()
 
 
+@pytest.mark.skipif(SSL.OPENSSL_VERSION_NUMBER < 0x30500000, reason="this OpenSSL does not know the group")
+def test_keys_are_safe_from_tomorrows_quantum_computers_where_the_client_can():
+    client = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    assert Handshake(a_store(), client).finish().server.get_group_name() == "X25519MLKEM768"
+
+
 def test_names_choose_the_certificate(hosts):
     store = TlsStore(TlsPolicy(directory=hosts))
     expected = {
@@ -160,6 +166,12 @@ def test_names_choose_the_certificate(hosts):
         "d.example": "d.example",
     }
     assert {name: certificate_for(store, name) for name in expected} == expected
+
+
+def test_of_two_certificates_for_a_name_the_first_by_file_name_is_served(tmp_path):
+    for file, names in {"a": ["first.example", "both.example"], "b": ["second.example", "both.example"]}.items():
+        shutil.copy(certificates().server(*names).both, tmp_path / f"{file}.pem")
+    assert certificate_for(TlsStore(TlsPolicy(directory=str(tmp_path))), "both.example") == "first.example"
 
 
 def test_without_a_name_the_default_is_served(hosts):
@@ -250,6 +262,13 @@ def test_a_client_cannot_renegotiate():
     handshake.carry(handshake.server, handshake.client)
     with pytest.raises(SSL.Error, match="no renegotiation"):
         handshake.client.do_handshake()
+
+
+def test_compression_and_renegotiation_are_off_by_name():
+    """OpenSSL 3 has both off by default; these hold for a system whose OpenSSL has not."""
+    options = a_store().serverConnectionForTLS(None).set_options(0)
+    assert options & SSL.OP_NO_COMPRESSION
+    assert options & SSL.OP_NO_RENEGOTIATION
 
 
 def resumes(first, second, version, names=("a.example", "a.example")) -> bool:

@@ -75,7 +75,6 @@ def test_a_missing_file_is_named(tmp_path):
         refusal(read_pair, str(issued.certificate), missing) == f"{missing}: cannot be read: No such file or directory"
     )
     assert "cannot be read: Is a directory" in refusal(read_certificates, str(tmp_path))
-    assert "cannot be read: embedded null byte" in refusal(read_certificates, "a\0b")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -199,7 +198,7 @@ def test_an_empty_or_missing_folder_is_named(tmp_path):
 
 
 def test_a_look_sees_every_change(tmp_path):
-    """Written, replaced by a file of the same size and age, come, gone, in a sub-folder, behind a link."""
+    """Written, come, gone, in a sub-folder, behind a link."""
     policy = fill(tmp_path, a=certificates().server("a.example"))
     seen = [look(policy)]
 
@@ -208,11 +207,6 @@ def test_a_look_sees_every_change(tmp_path):
         return seen[-1] != seen[-2]
 
     assert not differs()
-    status = (tmp_path / "a.pem").stat()
-    shutil.copy(tmp_path / "a.pem", tmp_path / ".a.new")
-    os.utime(tmp_path / ".a.new", ns=(status.st_atime_ns, status.st_mtime_ns))
-    (tmp_path / ".a.new").replace(tmp_path / "a.pem")
-    assert differs(), "replaced"
     (tmp_path / "b").mkdir()
     assert differs(), "a folder came"
     (tmp_path / "b" / "fullchain.pem").write_text("new")
@@ -227,6 +221,16 @@ def test_a_look_sees_every_change(tmp_path):
     (tmp_path / "a.pem").unlink()
     assert differs(), "a file went"
     assert not differs()
+
+
+def test_a_look_sees_a_file_that_was_replaced_by_one_of_the_same_size_and_age(tmp_path):
+    file, new = tmp_path / "a.pem", tmp_path / "new.pem"
+    file.write_text("1")
+    before = look(TlsPolicy(certificate=str(file)))
+    new.write_text("2")
+    os.utime(new, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))
+    new.replace(file)
+    assert look(TlsPolicy(certificate=str(file))) != before
 
 
 def test_a_look_includes_the_single_files(tmp_path):

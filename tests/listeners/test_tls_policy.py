@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from OpenSSL._util import lib
 
 from netapp.listeners.tls import TlsPolicy
 
@@ -26,6 +27,7 @@ def test_defaults_are_the_secure_ones():
     [
         ({}, "expected a certificate, or a directory of them"),
         ({"directory": "d", "key": "k"}, "a key is given without its certificate"),
+        ({"directory": "d\0"}, "the name of a file or folder cannot contain NUL"),
         ({"certificate": "c", "client_auth": "required"}, "client_auth is 'required', but client_ca is not given"),
         ({"certificate": "c", "client_auth": "optional"}, "client_auth is 'optional', but client_ca is not given"),
         ({"certificate": "c", "client_ca": "a"}, "client_ca is given, but client_auth is 'none'"),
@@ -53,6 +55,13 @@ def test_a_contradiction_in_a_file_is_refused_as_well():
 
 def test_a_group_with_a_question_mark_may_be_unknown():
     assert TlsPolicy(certificate="c", curves="?nonsense:X25519").curves == "?nonsense:X25519"
+
+
+def test_a_refused_group_leaves_no_error_behind_for_an_innocent_connection():
+    """OpenSSL queues errors per thread; "/" is one of the names that it queues one for."""
+    with pytest.raises(ValueError, match="does not know the group"):
+        TlsPolicy(certificate="c", curves="/")
+    assert lib.ERR_peek_error() == 0
 
 
 def test_tls_1_3_alone_needs_no_older_ciphers():

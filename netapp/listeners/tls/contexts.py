@@ -65,6 +65,7 @@ class Contexts:
         self.pairs = tuple(pairs)
         self.authorities = tuple(authorities)
         self._policy = policy
+        self._session_id = _digest(policy.client_auth, *(pair.certificate for pair in pairs), *authorities)
         self._by_name: dict[str, SSL.Context] = {}
         contexts = [self._build(pair) for pair in pairs]
         self.default = contexts[0]
@@ -127,7 +128,7 @@ class Contexts:
     def _set_sessions(self, context: SSL.Context) -> None:
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_timeout(_SESSION_SECONDS)
-        context.set_session_id(self._session_id())
+        context.set_session_id(self._session_id)
         if self.asks_client:
             context.set_options(SSL.OP_NO_TICKET)
 
@@ -138,13 +139,6 @@ class Contexts:
         for authority in self.authorities:
             trusted.add_cert(crypto.X509.from_cryptography(authority))
             context.add_client_ca(authority)
-
-    def _session_id(self) -> bytes:
-        """Digest of who is served and who is trusted: 32 bytes, the longest session id context there may be."""
-        digest = hashlib.sha256(self._policy.client_auth.encode())
-        for certificate in (*(pair.certificate for pair in self.pairs), *self.authorities):
-            digest.update(certificate.fingerprint(hashes.SHA256()))
-        return digest.digest()
 
     def _select_protocol(self, _connection: SSL.Connection, offered: list[bytes]) -> bytes:
         for name in self._policy.alpn:
@@ -165,6 +159,14 @@ def server_name(connection: SSL.Connection) -> str | None:
         return None
     name = found.decode("latin-1").lower().removesuffix(".")
     return name if _HOST_NAME.fullmatch(name) else ""
+
+
+def _digest(demand: str, *certificates: x509.Certificate) -> bytes:
+    """Digest of who is served and who is trusted: 32 bytes, the longest session id context there may be."""
+    digest = hashlib.sha256(demand.encode())
+    for certificate in certificates:
+        digest.update(certificate.fingerprint(hashes.SHA256()))
+    return digest.digest()
 
 
 def _say(problem: Exception) -> str:

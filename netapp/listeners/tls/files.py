@@ -6,6 +6,7 @@ what to do, because it is read by somebody whose service does not start.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,24 +77,27 @@ def read_certificates(path: str) -> tuple[x509.Certificate, ...]:
 
 def look(policy: TlsPolicy) -> Look:
     """Return what can be seen of the policy's files without reading them; symbolic links are followed."""
-    paths = [path for path in (policy.certificate, policy.key, policy.client_ca, policy.directory) if path]
-    for entry in _glimpse(Path(policy.directory)) if policy.directory else ():
-        paths += map(str, (entry, *_glimpse(entry)))
-    return {path: _stat(path) for path in paths}
+    single = [policy.certificate, policy.key, policy.client_ca, policy.directory]
+    found = {path: _stat(Path(path)) for path in single if path}
+    for entry in _glimpse(policy.directory) if policy.directory else ():
+        found[entry.path] = _stat(entry)
+        found |= {inner.path: _stat(inner) for inner in _glimpse(entry.path)}
+    return found
 
 
-def _glimpse(folder: Path) -> list[Path]:
+def _glimpse(folder: str) -> list[os.DirEntry[str]]:
     """What is in a folder; nothing, where it is none or cannot be read."""
     try:
-        return _entries(folder)
-    except (OSError, ValueError):
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError:
         return []
 
 
-def _stat(path: str) -> tuple[int, int, int] | None:
+def _stat(file: Path | os.DirEntry[str]) -> tuple[int, int, int] | None:
     try:
-        found = Path(path).stat()
-    except (OSError, ValueError):
+        found = file.stat()
+    except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
 
@@ -103,8 +107,6 @@ def _read(path: str) -> bytes:
         return Path(path).read_bytes()
     except OSError as problem:
         raise StartupError(f"{path}: cannot be read: {problem.strerror}") from None
-    except ValueError as problem:
-        raise StartupError(f"{path!r}: cannot be read: {problem}") from None
 
 
 def _read_key(path: str) -> PrivateKeyTypes:
@@ -134,7 +136,7 @@ def _read_folder(directory: str) -> tuple[KeyPair, ...]:
     try:
         candidates = list(_candidates(Path(directory)))
     except OSError as problem:
-        raise StartupError(f"{directory}: the folder cannot be read: {problem.strerror}") from None
+        raise StartupError(f"{problem.filename}: the folder cannot be read: {problem.strerror}") from None
     pairs: list[KeyPair] = []
     problems: list[str] = []
     for name, certificate, key in candidates:
@@ -150,8 +152,13 @@ def _read_folder(directory: str) -> tuple[KeyPair, ...]:
 
 
 def _candidates(folder: Path) -> Iterator[tuple[str, Path, Path]]:
-    """Name, certificate file and key file, in the order of file names."""
-    for entry in _entries(folder):
+    """Name, certificate file and key file, in the order of file names.
+
+    Hidden files are left out: editors and orchestrators keep their own things in them.
+    """
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
         beside = entry.with_suffix(".key")
         if (entry / "fullchain.pem").exists() or (entry / "privkey.pem").exists():
             yield entry.name, entry / "fullchain.pem", entry / "privkey.pem"
@@ -159,8 +166,3 @@ def _candidates(folder: Path) -> Iterator[tuple[str, Path, Path]]:
             yield entry.stem, entry, beside
         elif entry.suffix == ".pem":
             yield entry.stem, entry, beside if beside.exists() else entry
-
-
-def _entries(folder: Path) -> list[Path]:
-    """List what is in a folder, by name; hidden files are left out: editors and orchestrators keep their own there."""
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))

@@ -43,9 +43,10 @@ class Chooser(Protocol):
 def set_chooser(context: SSL.Context, chooser: Chooser) -> None:
     """Have ``chooser`` asked in every handshake of ``context``.
 
-    It becomes the context's application data, where the callback finds it; so every context that it switches to must
-    have it, too. pyOpenSSL's own method is no choice: it cannot refuse without a traceback on standard error, and
-    its callback dies with the Context object, whereas OpenSSL asks the first context again after a HelloRetryRequest.
+    It becomes the context's application data, where the one callback for all finds it. So every context that it
+    switches to must have it, too: after a HelloRetryRequest OpenSSL asks again, and the first context, which a reload
+    may have dropped meanwhile, lives on only because the chooser knows it. pyOpenSSL's own method cannot refuse a name
+    without printing a traceback to standard error.
     """
     context.set_app_data(chooser)
     lib.SSL_CTX_set_tlsext_servername_callback(context._context, _on_server_name)  # noqa: SLF001 - see the module

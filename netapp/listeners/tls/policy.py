@@ -59,8 +59,8 @@ class TlsPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Refuse a client that names a server no certificate is for, with the alert unrecognized_name (RFC 6066 §3),
     instead of serving it the default. One that names none still gets the default."""
     handshake_timeout: Duration = 10.0
-    """Seconds from the first byte until the handshake must be complete. HAProxy's ``timeout client-hs`` is
-    commonly 10 s."""
+    """Seconds until the handshake must be complete. nginx allows 60 s (``ssl_handshake_timeout``), in which a silent
+    peer holds a connection for nothing; an honest one needs a few round trips."""
     reload_interval: Duration = 10.0
     """Seconds between looks at the files. New ones are taken into service once two looks agree; once a day they are
     read anew in any case, so that the keys of session tickets change (RFC 9325 §3.4). 0: only on SIGHUP."""
@@ -85,6 +85,8 @@ class TlsPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("expected a certificate, or a directory of them")
         if self.key and not self.certificate:
             raise ValueError("a key is given without its certificate")
+        if any("\0" in path for path in (self.certificate, self.key, self.directory, self.client_ca)):
+            raise ValueError("the name of a file or folder cannot contain NUL")
 
     def _check_client_auth(self) -> None:
         if self.asks_client and not self.client_ca:
