@@ -45,6 +45,9 @@ setup(
     # "twisted.plugins" is a namespace folder that Twisted itself owns: it carries our one plugin module and must
     # never gain an __init__.py here, or it would hide every other project's plugins.
     packages=[*find_packages(include=["netapp", "netapp.*"]), "twisted.plugins"],
+    # Said although it is the default: with it, an editable install puts this folder on the path, where Twisted looks for
+    # twisted/plugins; without it, setuptools installs an import hook, which Twisted's search does not see.
+    package_dir={"": "."},
     package_data={"netapp": ["py.typed"], "netapp.protocols": ["*.proto", "*.pyi"]},
     include_package_data=True,
     install_requires=[

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from twisted.internet import task
+from twisted.internet.defer import Deferred
+
 from netapp import __version__
 from netapp.config import load_config, schema_json
 from netapp.errors import ConfigError, NetappError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
 DEFAULT_CALCULATOR = "tcp:127.0.0.1:7777"
 DEFAULT_ADMIN = "http://127.0.0.1:9090"
@@ -31,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except NetappError as error:
         sys.stderr.write(f"netapp: {error}\n")
+        return 1
+    except BrokenPipeError:  # netapp schema | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return status
 
@@ -117,9 +124,8 @@ def _call(options: argparse.Namespace) -> int:
     from netapp.client.calculator import CalculatorClient  # noqa: PLC0415 - imports Twisted's reactor-less parts
 
     async def ask(reactor: Any) -> None:
-        client = await CalculatorClient.connect(
-            reactor, options.endpoint, framing=options.framing, timeout=options.timeout
-        )
+        connecting = CalculatorClient.connect(reactor, options.endpoint, framing=options.framing)
+        client = await connecting.addTimeout(options.timeout, reactor)
         try:
             sys.stdout.write(f"{await options.ask(client, options)}\n")
         finally:
@@ -139,7 +145,7 @@ def _status(options: argparse.Namespace) -> int:
     async def ask(reactor: Any) -> None:
         import treq  # noqa: PLC0415 - only this command is an HTTP client
 
-        headers = {"Authorization": f"Bearer {options.token}"} if options.token else {}
+        headers: dict[bytes | str, bytes | str] = {"Authorization": f"Bearer {options.token}"} if options.token else {}
         url = f"{options.admin.rstrip('/')}/healthz"
         response = await treq.get(url, headers=headers, timeout=5, reactor=reactor, persistent=False)
         if response.code not in {200, 503}:
@@ -154,29 +160,27 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _shown(report: dict[str, Any]) -> str:
+    memory, lag = report["rss_bytes"] / 2**20, 1000 * report["event_loop_lag_seconds"]
     lines = [
         f"{report['status']}  netapp {report['version']}, up {report['uptime_seconds']:.0f} s",
-        f"connections {report['open_connections']:.0f}, memory {report['rss_bytes'] / 2**20:.1f} MiB, "
-        f"event loop lag {1000 * report['event_loop_lag_seconds']:.1f} ms",
+        f"connections {report['open_connections']:.0f}, memory {memory:.1f} MiB, event loop lag {lag:.1f} ms",
     ]
     lines += [f"  {name:<18} {check['status']:<10} {check['detail']}" for name, check in report["checks"].items()]
     return "\n".join(lines) + "\n"
 
 
-def _react(ask: Callable[[Any], Awaitable[None]]) -> int:
+def _react(ask: Callable[[Any], Coroutine[Any, Any, None]]) -> int:
     """Run ``ask`` in a reactor of its own; an error is a sentence on standard error, and status 1."""
-    from twisted.internet import reactor  # noqa: PLC0415 - a command that needs one has no other
-    from twisted.internet.defer import Deferred  # noqa: PLC0415
-
     problems: list[str] = []
 
-    def begin() -> None:
-        done = Deferred.fromCoroutine(ask(reactor))  # type: ignore[arg-type]  # every ask is an async function
-        done.addErrback(lambda failure: problems.append(_sentence(failure.value)))
-        done.addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]  # the module stands for the reactor
+    async def guarded(reactor: Any) -> None:
+        try:
+            await ask(reactor)
+        except Exception as error:  # noqa: BLE001 - the command's last resort: whatever it is, it is said
+            problems.append(_sentence(error))
 
-    reactor.callWhenRunning(begin)  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
+    with contextlib.suppress(SystemExit):  # task.react always ends so
+        task.react(lambda reactor: Deferred.fromCoroutine(guarded(reactor)))
     for problem in problems:
         sys.stderr.write(f"netapp: {problem}\n")
     return 1 if problems else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.application.service import MultiService
@@ -73,7 +74,7 @@ class Root(MultiService):
             if self._twistd is None or not self._twistd["nodaemon"]:
                 raise  # a daemon's parent prints it, and its status is 1
             if self._twistd["pidfile"]:
-                os.unlink(self._twistd["pidfile"])
+                Path(self._twistd["pidfile"]).unlink()
             give_up([str(error)])
 
 
@@ -99,7 +100,7 @@ def makeService(options: Options) -> Root:
     except StartupError as error:
         give_up([str(error)])
     raise_descriptor_limit(service.connection_limit())
-    handle_signals(reactor, reactor.stop, service.end_now, service.reload)  # type: ignore[attr-defined]
+    handle_signals(reactor, reactor.stop, service.end_now, service.reload)
     return Root(service, twistd, observer)
 
 

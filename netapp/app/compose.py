@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IProtocolFactory
 
-from netapp.admin.pages import admin_router, require_token
+from netapp.admin.pages import admin_pages
 from netapp.app.service import NetappService
 from netapp.errors import ConfigError, StartupError
 from netapp.filters.accesslog import access_log
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from netapp.config import Config
     from netapp.config.schema import ListenerConfig
-    from netapp.http.responder import Responder
 
 ADMIN_CONNECTIONS = 256
 """Connections that the admin listener admits: operators and scrapers, never the public."""
@@ -102,13 +101,11 @@ class _Composer:
         """Build the admin listener."""
         service, config = self._service, self._config.admin
         self._check_endpoint("admin.endpoint", config.endpoint)
-        responder: Responder = admin_router(service)
-        token = self._token()
-        if token:
-            responder = require_token(token)(responder)
+        pages = admin_pages(service, token=self._token(), metrics=config.metrics)
         factory = Http1Factory(
-            responder, clock=service.reactor, timers=service.timers, registry=service.registry, name="admin"
+            pages, clock=service.reactor, timers=service.timers, registry=service.registry, name="admin"
         )
+        service.paths["admin"] = ("/", "/healthz", "/readyz", "/metrics", "/connections")
         return Listener(
             "admin",
             config.endpoint,
@@ -150,9 +147,7 @@ class _Composer:
         TlsReloader(store, service.reactor).setServiceParent(service)
         return store
 
-    def _detection(
-        self, name: str, config: ListenerConfig
-    ) -> tuple[Detection | None, Mapping[str, IProtocolFactory]]:
+    def _detection(self, name: str, config: ListenerConfig) -> tuple[Detection | None, Mapping[str, IProtocolFactory]]:
         """Build the detection of one port, and a factory for each of its targets."""
         detect = config.detect
         if detect is None:
@@ -183,16 +178,24 @@ class _Composer:
         """Put the request plane of one listener together; the order of the filters is written here and only here."""
         service = self._service
         echo = websocket_responder(
-            EchoService(), config.websocket, clock=service.reactor, registry=service.registry, name=name
+            EchoService(),
+            config.websocket,
+            clock=service.reactor,
+            timers=service.timers,
+            registry=service.registry,
+            name=name,
         )
-        filters = [
-            request_id(),  # first, so that whatever the others log or answer carries the name
-            request_metrics(service.registry, name),  # outside the deadline, so that a 504 is counted as one
-            deadline(config.http.deadline, timers=service.timers),
-        ]
+        # first the name, so that whatever the others log or answer carries it
+        filters = [request_id(trusted=config.http.trust_request_id)]
         if config.http.access_log:
-            filters.insert(1, access_log())  # inside the id, outside all that can refuse
-        responder = stack(welcome_router(echo), *filters)
+            filters.append(access_log())
+        # outside the deadline, so that a 504 is counted as one
+        filters.append(request_metrics(service.registry, name))
+        if config.http.deadline:
+            filters.append(deadline(config.http.deadline, timers=service.timers))
+        router = welcome_router(echo)
+        service.paths[name] = [path for _, path, _ in router.routes()]
+        responder = stack(router, *filters)
         return Http1Factory(
             responder,
             config.http,
@@ -227,4 +230,4 @@ def _own_factory(path: str, kind: str, options: Mapping[str, Any]) -> IProtocolF
         raise _Problem(f"{path}.options", f"{kind} refused {given}: {type(error).__name__}: {error}") from error
     if not IProtocolFactory.providedBy(made):
         raise _Problem(f"{path}.kind", f"{kind} made a {type(made).__name__}, which is no IProtocolFactory")
-    return made  # type: ignore[no-any-return]  # providedBy has said so
+    return made

@@ -1,16 +1,16 @@
 """How serving ends without losing what was accepted.
 
 The order, and why: readiness goes off first, so that load balancers look elsewhere while everything is still served;
-meanwhile every HTTP response says ``Connection: close``, so that busy clients leave by themselves. After ``drain_delay``
-the ports close (what the kernel had queued is accepted first) and each protocol ends as it does: idle connections at
-once, busy ones after their answer, WebSockets with 1001. What is left after ``drain_timeout`` is cut, and each one is
-named in the log.
+meanwhile every HTTP response says ``Connection: close``, so that busy clients leave by themselves. After
+``drain_delay`` the ports close (what the kernel had queued is accepted first) and each protocol ends as it does: idle
+connections at once, busy ones after their answer, WebSockets with 1001. What is left after ``drain_timeout`` is cut,
+and each one is named in the log.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
@@ -60,13 +60,15 @@ class Drain:
         self._timers = timers
         self._running: Deferred[None] | None = None
         self._waiting: list[Deferred[None]] = []
-        self._pause: Deferred[None] | None = None
+        self._pause: Deferred[Any] | None = None
         self._hurry = False
         state = registry.gauge("netapp_drain_state", "1 for the phase that the drain is in.", ("phase",))
         for phase in Phase:
             state.child(phase).read = lambda phase=phase: float(self.phase is phase)
         ended = registry.counter(
-            "netapp_drain_connections_total", "Connections that were open when the ports closed, by outcome.", ("outcome",)
+            "netapp_drain_connections_total",
+            "Connections that were open when the ports closed, by outcome.",
+            ("outcome",),
         )
         self._finished, self._cut = ended.child("finished"), ended.child("cut")
         self._seconds = registry.gauge("netapp_drain_duration_seconds", "How long the drain took.").child()
@@ -133,7 +135,9 @@ class Drain:
         for connection in left:
             _log.warn(
                 "cut {peer} ({protocol}, {state}) after {age:.3f} s: {why}",
-                why="told to end at once" if self._hurry else f"not done {self._config.drain_timeout:g} s after the ports closed",
+                why="told to end at once"
+                if self._hurry
+                else f"not done {self._config.drain_timeout:g} s after the ports closed",
                 **connection.as_dict(now),
             )
             connection.cut()

@@ -29,14 +29,14 @@ def use_monotonic_clock(reactor: Any) -> bool:
 
 
 def raise_descriptor_limit(wanted: int) -> int:
-    """Raise the soft limit of open files towards the hard one, and return it; warn when ``wanted`` is beyond it."""
+    """Raise the soft limit of open files towards the hard one, and return it; say so when ``wanted`` is beyond it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
     if soft != resource.RLIM_INFINITY and wanted > soft:
-        _log.warn(
+        _log.info(
             "the listeners admit {wanted} connections, but the process may open only {soft} files (RLIMIT_NOFILE)",
             wanted=wanted,
             soft=soft,

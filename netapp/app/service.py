@@ -17,7 +17,7 @@ from netapp.telemetry.metrics import Registry
 from netapp.timers import Timers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from twisted.internet.defer import Deferred
 
@@ -45,6 +45,8 @@ class NetappService(MultiService):
         self.registry = Registry()
         self.listeners: list[Listener] = []
         self.admin: Listener | None = None
+        self.paths: dict[str, Sequence[str]] = {}
+        """What HTTP listeners offer, for the banner."""
         self.loop_monitor = LoopMonitor(reactor, self.registry)
         self.loop_monitor.setServiceParent(self)
         self.readiness = Readiness()
@@ -52,7 +54,7 @@ class NetappService(MultiService):
         self.health = Health(
             config.health,
             Vitals(
-                event_loop_lag=lambda: self.loop_monitor.lag,
+                event_loop_lag=self.loop_monitor.lag,
                 connections=self.open_connections,
                 connection_limit=self.connection_limit,
             ),
@@ -145,7 +147,19 @@ class NetappService(MultiService):
         return time.time()
 
     def banner(self) -> Iterable[str]:
-        """Say what is served where, one line a listener."""
+        """Say what is served where: every URL, as it can be put into a client."""
         yield f"netapp {__version__} serves"
         for listener in (*self.listeners, *([self.admin] if self.admin is not None else [])):
-            yield f"  {listener.name:<12} {listener.where()}"
+            for url in self._urls(listener):
+                yield f"  {listener.name:<12} {listener.kind:<10} {url}"
+
+    def _urls(self, listener: Listener) -> Iterable[str]:
+        authority = listener.authority()
+        secure = listener.context is not None
+        if not authority:
+            yield listener.endpoint
+        elif listener.kind != "http":
+            yield f"{'tls' if secure else 'tcp'}://{authority}"
+        for path in self.paths.get(listener.name, ()) if authority else ():
+            scheme = "ws" if path.startswith("/ws/") else "http"
+            yield f"{scheme}{'s' if secure else ''}://{authority}{path}"

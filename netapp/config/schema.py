@@ -99,6 +99,19 @@ class DetectConfig(DetectPolicy, frozen=True, kw_only=True, forbid_unknown_field
             raise ValueError("detection needs protocols or a fallback")
 
 
+class HttpConfig(HttpPolicy, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """HTTP on one listener: the protocol's limits, and what every request passes through."""
+
+    deadline: Duration = 15.0
+    """How long a responder that has to be waited for may take before it is cancelled and answered with 504
+    (Envoy's route timeout: 15 s); 0 for no limit."""
+    access_log: bool = False
+    """Log every finished request. Off, because the metrics count them at a hundredth of the price."""
+    trust_request_id: bool = False
+    """Take over the ``X-Request-ID`` of a request instead of making one; only where every client is a proxy of
+    yours."""
+
+
 class ListenerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One port, and what is served there."""
 
@@ -124,7 +137,7 @@ class ListenerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     limit."""
     write_buffer: Size = 1024 * 1024
     """What may wait for a peer before whoever produces it is paused."""
-    http: HttpPolicy = HttpPolicy()
+    http: HttpConfig = HttpConfig()
     websocket: WebSocketPolicy = WebSocketPolicy()
     calculator: CalculatorPolicy = CalculatorPolicy()
 

@@ -182,18 +182,14 @@ class Listener(Service):
         if self.context is None:
             self.context = context
 
-    def where(self) -> str:
-        """Say where it listens, in words that can be put into a browser or a client."""
-        host = self.port.getHost() if self.port is not None else None
-        port = getattr(host, "port", None)
+    def authority(self) -> str:
+        """Return ``host:port`` as it was bound; empty before that, and for what has no port (a UNIX socket)."""
+        bound = self.port.getHost() if self.port is not None else None
+        port = getattr(bound, "port", None)
         if port is None:
-            return f"{self.kind:<10} {self.endpoint}"
-        address = getattr(host, "host", "")
-        authority = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-        if self.kind == "http":
-            scheme = "http" if self.context is None else "https"
-            return f"{self.kind:<10} {scheme}://{authority}/"
-        return f"{self.kind:<10} {'tcp' if self.context is None else 'tls'}://{authority}"
+            return ""
+        host = getattr(bound, "host", "")
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     # -- a connection's way in
 
