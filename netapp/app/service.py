@@ -47,7 +47,7 @@ class NetappService(MultiService):
         self.admin: Listener | None = None
         self.paths: dict[str, Sequence[str]] = {}
         """What HTTP listeners offer, for the banner."""
-        self.loop_monitor = LoopMonitor(reactor, self.registry)
+        self.loop_monitor = LoopMonitor(reactor, self.registry, config.monitor)
         self.loop_monitor.setServiceParent(self)
         self.readiness = Readiness()
         self.readiness.not_ready(STARTING, "the listeners are not bound yet")
