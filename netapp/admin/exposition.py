@@ -43,16 +43,16 @@ def render(registry: Registry, accept: str = "") -> tuple[str, bytes]:
     ``x`` beside a counter ``x_total`` rules OpenMetrics out, to which both are the family ``x``.
     """
     errors = registry.counter(READ_ERRORS, "Samples left out of this page because reading them failed.", ["metric"])
-    encode, content_type = choose_encoder("" if _clash(registry, errors) else _understood(accept))
+    families = _guarded("registry", lambda: registry, errors)
+    encode, content_type = choose_encoder("" if _clash(families, errors) else _understood(accept))
     page = CollectorRegistry(auto_describe=False)
     page.register(_Guarded("interpreter", _interpreter(), errors))
     page.register(_Guarded("process", _Process(), errors))
-    page.register(_Instruments(registry, errors))
+    page.register(_Instruments(families, errors))
     return content_type, encode(page)
 
 
-def _clash(registry: Registry, errors: Family[Counter]) -> bool:
-    families = list(registry)
+def _clash(families: list[AnyFamily], errors: Family[Counter]) -> bool:
     counters = {family.name.removesuffix("_total") for family in families if family.kind == "counter"}
     clashes = [family.name for family in families if family.kind != "counter" and family.name in counters]
     for name in clashes:
@@ -86,12 +86,12 @@ def _weight(entry: str) -> float:
 class _Instruments(Collector):
     """Our registry as prometheus_client sees it; the count of errors comes last, to have those of this page."""
 
-    def __init__(self, registry: Registry, errors: Family[Counter]) -> None:
-        self._registry = registry
+    def __init__(self, families: list[AnyFamily], errors: Family[Counter]) -> None:
+        self._families = families
         self._errors = errors
 
     def collect(self) -> Iterator[Metric]:
-        for family in self._registry:
+        for family in self._families:
             if family is not self._errors:
                 yield from _guarded(family.name, partial(self._translated, family), self._errors)
         yield _counter(self._errors)

@@ -28,7 +28,7 @@ class HealthResource(Resource):
     """
 
     def __init__(self, health: Health, readiness: Readiness, now: Callable[[], float] = time.time) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
+        super().__init__()
         self._health = health
         self._readiness = readiness
         self._now = now
@@ -63,7 +63,7 @@ class _Page(Resource):
     isLeaf = True
 
     def __init__(self, answer: Callable[[], Answer]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
+        super().__init__()
         self._answer = answer
 
     def render(self, request: Any) -> bytes:

@@ -154,6 +154,20 @@ def test_a_family_that_cannot_be_translated_costs_itself_alone(registry, events)
     assert found[READ_ERRORS, ("metric", "netapp_odd_seconds")] == 1
 
 
+def test_a_registry_that_cannot_be_brought_up_to_date_leaves_the_process(registry, events):
+    registry.before_scrape(lambda: 1 / 0)
+    found = samples(registry)
+    assert found["process_open_fds",] > 0
+    assert found[READ_ERRORS, ("metric", "registry")] == 1
+
+
+def test_a_registry_is_brought_up_to_date_once_a_page(registry):
+    refreshed = []
+    registry.before_scrape(lambda: refreshed.append(1))
+    render(registry)
+    assert refreshed == [1]
+
+
 def test_a_collector_that_fails_costs_its_own_metrics_alone(registry, events, monkeypatch):
     monkeypatch.setattr(process, "rss_bytes", lambda: 1 / 0)
     found = samples(registry)

@@ -74,6 +74,13 @@ def test_reopening_without_rotation_loses_nothing(log, path):
     assert path.read_text() == "one\ntwo\n"
 
 
+def test_the_new_file_takes_the_old_ones_descriptor(log):
+    """So no thread ever writes to a closed one, or to whatever else has got its number since."""
+    before = log._fd
+    log.reopen()
+    assert log._fd == before
+
+
 def test_a_new_file_that_cannot_be_opened_leaves_the_old_one_in_use(log, path):
     aside = path.with_suffix(".1")
     path.rename(aside)

@@ -113,6 +113,14 @@ def test_families_may_be_declared_while_they_are_listed():
     assert [family.name for family in registry] == ["netapp_b", "netapp_b_more"]
 
 
+def test_families_are_brought_up_to_date_before_they_are_listed():
+    registry = Registry()
+    counter = registry.counter("netapp_a_total", "A.").child()
+    registry.before_scrape(counter.inc)
+    registry.before_scrape(lambda: registry.gauge("netapp_late", "Declared at the last moment."))
+    assert [(family.name, family.total()) for family in registry] == [("netapp_a_total", 1), ("netapp_late", 0)]
+
+
 def test_a_histogram_takes_its_bounds_from_its_family():
     family = Registry().histogram("netapp_c_bytes", "C.", bounds=[10, 20])
     assert family.child().bounds == (10, 20)
