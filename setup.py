@@ -14,7 +14,6 @@ EXTRAS = {
 }
 EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
 EXTRAS["test"] = [
-    "cryptography>=44",
     "hypothesis>=6.100",
     "pytest>=8.3",
     "pytest-cov>=6",
@@ -53,6 +52,7 @@ setup(
     install_requires=[
         "Twisted[tls]>=26.10",
         "autobahn>=25.10",
+        "cryptography>=45",
         "httptools>=0.7",
         "msgspec>=0.19",
         "prometheus-client>=0.22",

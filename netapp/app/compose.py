@@ -10,6 +10,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IProtocolFactory
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from netapp.config import Config
     from netapp.config.schema import ListenerConfig
 
+HTTP_ALPN = ("http/1.1",)
 ADMIN_CONNECTIONS = 256
 """Connections that the admin listener admits: operators and scrapers, never the public."""
 
@@ -139,8 +141,11 @@ class _Composer:
         if config.tls is None:
             return None
         service = self._service
+        policy = config.tls
+        if config.kind not in {"http", "detect"} and policy.alpn == HTTP_ALPN:
+            policy = structs.replace(policy, alpn=())  # the default is HTTP's; another protocol goes by no name
         try:
-            store = TlsStore(config.tls, listener=name, registry=service.registry)
+            store = TlsStore(policy, listener=name, registry=service.registry)
         except StartupError as error:
             raise _Problem(f"listeners.{name}.tls", str(error)) from error
         service.on_reload(store.reload)

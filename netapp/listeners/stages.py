@@ -189,7 +189,11 @@ class TlsStage(_Stage):
     def handshakeCompleted(self) -> None:
         """Note who the peer is, and go on inside."""
         connection = self._connection
-        connection.peer.tls = tls_info(self._transport.getHandle())
+        try:
+            connection.peer.tls = tls_info(self._transport.getHandle())
+        except ProtocolViolation as violation:  # a verified certificate that cannot be read is nobody's identity
+            connection.close(violation)
+            return
         connection.listener.handshakes("ok")
         after_tls(connection, b"")
 
