@@ -228,7 +228,6 @@ class CalculatorClient(Protocol):
 
     def _give_up(self, why: NetappError) -> None:
         """Nothing that the server sends can be matched any more."""
-        self._framer.stop()
         self._abandon(Failure(why))
         self.transport.abortConnection()
 

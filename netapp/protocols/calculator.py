@@ -226,7 +226,6 @@ class Calculator(Protocol):
         """Answer every request that has arrived whole, then close."""
         if self.connected and not self._flow.closing:
             self.ending = Draining()
-            self._flow.hold()
             self._if_all_is_answered_end()
 
     def readConnectionLost(self) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from twisted.internet.interfaces import INegotiated, IPushProducer, ISSLTransport, ITCPTransport
+from twisted.internet.interfaces import IPushProducer, ISSLTransport, ITCPTransport
 from zope.interface import implementer
 
 from netapp.timers import NEVER, Timers
@@ -155,7 +155,7 @@ class Flow:
 
 
 def _half_closes(wire: object) -> bool:
-    return ITCPTransport.providedBy(wire) and not (INegotiated.providedBy(wire) or ISSLTransport.providedBy(wire))
+    return ITCPTransport.providedBy(wire) and not ISSLTransport.providedBy(wire)
 
 
 def default_clock() -> IReactorTime:

@@ -1,7 +1,7 @@
 import sys
 
 import pytest
-from twisted.internet.interfaces import IHalfCloseableProtocol, INegotiated
+from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -153,7 +153,7 @@ def test_no_linger_closes_at_once(stream, plain):
 
 
 def test_tls_is_closed_whole_and_may_read_the_peers_goodbye(stream, plain):
-    alsoProvides(stream, INegotiated)
+    alsoProvides(stream, ISSLTransport)
     resumed = []
     stream.resumeProducing = lambda: resumed.append(stream._closing)
     stream.send(b"x" * 101)
