@@ -56,9 +56,9 @@ class _Request:
 
     __slots__ = ("done", "kind")
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: Kind, done: Deferred[Any]) -> None:
         self.kind: Kind = kind
-        self.done: Deferred[Any] | None = Deferred(self._forget)
+        self.done: Deferred[Any] | None = done
 
     def succeed(self, value: int | str) -> None:
         """Deliver the answer, if somebody waits."""
@@ -71,9 +71,6 @@ class _Request:
         done, self.done = self.done, None
         if done is not None:
             done.errback(reason)
-
-    def _forget(self, _cancelled: Deferred[Any]) -> None:
-        self.done = None
 
 
 class CalculatorClient(Protocol):
@@ -143,7 +140,7 @@ class CalculatorClient(Protocol):
         return self._ask("echo_message", lambda: ClientMessage(echo_message=EchoMessage(content=text)), timeout)
 
     def close(self) -> Deferred[None]:
-        """Take no more requests, wait for the answers that are due, and close.
+        """Take no more requests, wait for the answers that somebody waits for, and close.
 
         It fires when the connection is gone, however it went. Cancelling it cuts the connection at once.
         """
@@ -191,13 +188,18 @@ class CalculatorClient(Protocol):
         return self._send(kind, payload, timeout)
 
     def _send(self, kind: Kind, payload: bytes, timeout: float | None) -> Deferred[Any]:
-        request = _Request(kind)
-        done: Deferred[Any] = request.done  # type: ignore[assignment]  # a new request has one
+        done: Deferred[Any] = Deferred(lambda _: self._forget(request))
+        request = _Request(kind, done)
         self._outstanding.append(request)
         self.transport.write(self._headers[len(payload)] + payload)
         if timeout is not None:
             done.addTimeout(timeout, self._clock or default_clock(), _deadline_passed)
         return done
+
+    def _forget(self, request: _Request) -> None:
+        """Nobody waits for this answer any more, but it will come, and must not be taken for the next one."""
+        request.done = None
+        self._close_if_answered()
 
     def _answered(self, frame: bytes) -> None:
         try:
@@ -219,7 +221,9 @@ class CalculatorClient(Protocol):
         self._close_if_answered()
 
     def _close_if_answered(self) -> None:
-        if self._close_when_answered and not self._outstanding and not self._lost:
+        if not self._close_when_answered or self._lost:
+            return
+        if all(request.done is None for request in self._outstanding):
             self.transport.loseConnection()
 
     def _cut(self, closed: Deferred[None]) -> None:

@@ -300,8 +300,6 @@ def test_an_answer_over_the_limit_is_left(rig):
 
 def test_closing_waits_for_the_answers_that_are_due(rig):
     first, second = rig.client.add(1, 1), rig.client.add(2, 2)
-    second.addErrback(lambda _: None)
-    second.cancel()
     closed = rig.client.close()
     failure(rig.client.add(3, 3), ConnectionDone)
     rig.answer(summed(2))
@@ -310,7 +308,20 @@ def test_closing_waits_for_the_answers_that_are_due(rig):
     rig.answer(summed(4))
     rig.server.take()
     assert rig.server.closed
-    assert results(first, closed) == [2, None]
+    assert results(first, second, closed) == [2, 4, None]
+
+
+def test_closing_does_not_wait_for_answers_that_nobody_waits_for(rig):
+    cancelled, late = rig.client.add(1, 1), rig.client.add(2, 2, timeout=5)
+    cancelled.cancel()
+    closed = rig.client.close()
+    rig.server.take()
+    assert not rig.server.closed
+    rig.clock.advance(5)
+    rig.server.take()
+    assert results(closed) == [None]
+    failure(cancelled, CancelledError)
+    failure(late, DeadlineExceeded)
 
 
 def test_closing_twice_tells_both(rig):
