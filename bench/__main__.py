@@ -31,6 +31,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="samples of each server, taken in turns (3)")
     parser.add_argument("--connections", type=int, default=64, help="under load at once (64)")
     parser.add_argument("--idle-connections", type=int, default=10_000, help="held by the idle workload (10,000)")
+    parser.add_argument("--patience", type=float, default=20, help="seconds to wait for a quiet moment, a sample (20)")
+    parser.add_argument("--retries", type=int, default=2, help="times to take a disturbed sample again (2)")
     parser.add_argument("--servers", default="", help="only these, by name, with commas between")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed to netapp; repeatable")
     parser.add_argument("--no-install", action="store_true", help="do not create bench/.venv-peers")
@@ -73,6 +75,8 @@ def main() -> None:
         seconds=options.seconds,
         connections=options.connections,
         idle_connections=options.idle_connections,
+        patience=options.patience,
+        retries=options.retries,
         netapp=tuple(options.set),
     )
     wanted = set(filter(None, options.servers.split(",")))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bench.machine import Cores
 
 ROOT = Path(__file__).parent.parent
+QUIET = 0.1
+"""Cores' worth of foreign work above which a sample is called disturbed."""
 START_PATIENCE = 20.0
 STOP_PATIENCE = 10.0
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -121,14 +123,15 @@ def tree(pid: int) -> list[int]:
     return found
 
 
-def cpu_seconds(pid: int) -> float:
-    """Processor seconds that a process and its live descendants have used, user and system."""
-    total = 0
+def cpu_seconds(pid: int) -> tuple[float, float]:
+    """Processor seconds that a process and its live descendants have used: in user mode, and in the kernel."""
+    user = system = 0
     for member in tree(pid):
         with suppress(OSError):
             fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
-            total += int(fields[11]) + int(fields[12])
-    return total / _TICKS
+            user += int(fields[11])
+            system += int(fields[12])
+    return user / _TICKS, system / _TICKS
 
 
 def memory(pid: int) -> Memory:
@@ -162,18 +165,36 @@ class Watch:
         self._cores = {cores.server, cores.load}
         self._before = self._read()
 
-    def _read(self) -> tuple[float, float, float, float]:
+    def _read(self) -> tuple[float, float, float, float, float]:
+        user, system = cpu_seconds(self._pid)
         spent = os.times()
-        return time.monotonic(), cpu_seconds(self._pid), spent.children_user + spent.children_system, self._busy()
-
-    def _busy(self) -> float:
-        """Seconds of user, nice, system and stolen time on the cores in use; interrupts are nobody's."""
-        rows = (line.split() for line in Path("/proc/stat").read_text().splitlines() if line.startswith("cpu"))
-        wanted = {f"cpu{core}" for core in self._cores}
-        return sum(int(row[i]) for row in rows if row[0] in wanted for i in (1, 2, 3, 8)) / _TICKS
+        load = spent.children_user + spent.children_system
+        return time.monotonic(), user + system, system, load, busy_seconds(self._cores)
 
     def shares(self) -> dict[str, float]:
-        """Cores' worth of time taken since the start: by the server, by ended children, and by everybody else."""
-        wall, server, load, busy = (now - then for now, then in zip(self._read(), self._before, strict=True))
+        """Cores' worth of time taken since the start: by the server, by ended children, and by everybody else.
+
+        ``server_system`` is the kernel's share of the server's time.
+        """
+        wall, server, system, load, busy = (now - then for now, then in zip(self._read(), self._before, strict=True))
         others = max(0.0, busy - server - load)
-        return {"server_cpu": server / wall, "load_cpu": load / wall, "others_cpu": others / wall}
+        shares = {"server_cpu": server / wall, "load_cpu": load / wall, "others_cpu": others / wall}
+        return {**shares, "server_system": system / server if server else 0.0}
+
+
+def busy_seconds(cores: set[int]) -> float:
+    """Seconds of user, nice, system and stolen time on some cores since boot; interrupts are nobody's."""
+    rows = (line.split() for line in Path("/proc/stat").read_text().splitlines() if line.startswith("cpu"))
+    wanted = {f"cpu{core}" for core in cores}
+    return sum(int(row[i]) for row in rows if row[0] in wanted for i in (1, 2, 3, 8)) / _TICKS
+
+
+def await_quiet(cores: Cores, patience: float) -> None:
+    """Wait, at most `patience` seconds, for half a second in which nobody else works on the two cores."""
+    wanted = {cores.server, cores.load}
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        before, began = busy_seconds(wanted), time.monotonic()
+        time.sleep(0.5)
+        if (busy_seconds(wanted) - before) / (time.monotonic() - began) <= QUIET:
+            return

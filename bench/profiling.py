@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.peers import Subject
     from bench.workloads import Setting, Workload
 
-RATE = 500
+RATE = 200
 TOP = 30
 SETTLE = 2  # seconds: the workload's warm-up is over by then
 
@@ -41,7 +41,7 @@ def profile(workload: Workload, setting: Setting, subject: Subject) -> str:
 
 def _record(spy: str, pid: int, seconds: int, stacks: Path) -> None:
     command = [spy, "record", "--pid", str(pid), "--format", "raw", "--output", str(stacks)]
-    command += ["--rate", str(RATE), "--duration", str(seconds), "--nonblocking", "--function"]
+    command += ["--rate", str(RATE), "--duration", str(seconds), "--function"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False)
     if done.returncode != 0:
         raise MeasurementError(f"py-spy: {done.stderr.strip()}")

@@ -6,13 +6,16 @@ from collections import Counter
 from statistics import median
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from bench.processes import QUIET
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench.results import Column, Outcome, Series
+    from bench.results import Column, Mark, Outcome, Series
 
 PER_CPU = "per_cpu_second"
-QUIET = 0.1  # cores' worth of foreign work above which a sample is called disturbed
 FULL = 0.95  # a generator above this share of its core may be what limited the rate
 BUSY = 0.9  # a server below this share of its core was not what limited the rate
 
@@ -56,15 +59,21 @@ def remarks(outcome: Outcome) -> Iterator[str]:
             yield f"missing: {series.subject}: {series.missing}"
         for failure, times in Counter(series.failures).items():
             yield f"FAILED {times} of {len(series.samples)}: {series.subject}: {failure}"
+        if series.retaken:
+            yield f"taken again: {series.subject}: {series.retaken} disturbed samples were dropped, whatever they showed"
         yield from _doubts(series)
-    for mark in outcome.marks:
-        judged = outcome.judge(mark)
-        if judged is None:
-            yield f"mark, not measured: {mark.words}"
-        else:
-            value, met = judged
-            form = ".2f" if mark.against or abs(value) < 100 else ",.0f"
-            yield f"mark, {'met' if met else 'NOT MET'}: {mark.words}: {value:{form}}"
+    yield from (_verdict(outcome, mark) for mark in outcome.marks)
+
+
+def _verdict(outcome: Outcome, mark: Mark) -> str:
+    judged = outcome.judge(mark)
+    if judged is None:
+        return f"mark, not measured: {mark.words}"
+    value, met = judged
+    form = ".2f" if mark.against or abs(value) < 100 else ",.0f"
+    verdict = f"mark, {'met' if met else 'NOT MET'}: {mark.words}: {value:{form}}"
+    by_cpu = outcome.judge(replace(mark, figure=PER_CPU)) if mark.figure == "rate" else None
+    return f"{verdict} (by CPU: {by_cpu[0]:{form}})" if by_cpu else verdict
 
 
 def _doubts(series: Series) -> Iterator[str]:

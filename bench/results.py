@@ -23,6 +23,7 @@ class Series(Struct):
     samples: list[Sample | None] = field(default_factory=list)
     missing: str | None = None
     failures: list[str] = field(default_factory=list)
+    retaken: int = 0
 
     def values(self, figure: str) -> list[float]:
         """Return one figure over the rounds that succeeded."""

@@ -29,6 +29,7 @@ RATE_COLUMNS = (
     Column("p99_ms", "p99 ms", ".2f"),
     Column("errors", "errors", ".0f"),
     Column("server_cpu", "server CPU", ".2f"),
+    Column("server_system", "of it kernel", ".0%"),
     Column("load_cpu", "load CPU", ".2f"),
     Column("others_cpu", "others' CPU", ".2f"),
     Column("per_cpu_second", "per CPU second", ",.0f"),
@@ -55,6 +56,8 @@ class Setting(Struct, frozen=True, kw_only=True):
     seconds: int
     connections: int
     idle_connections: int
+    patience: float = 0.0
+    retries: int = 0
     netapp: tuple[str, ...] = ()
 
 
