@@ -80,7 +80,8 @@ class Root(MultiService):
 
 def give_up(problems: Iterable[str]) -> NoReturn:
     """End the process with status 1 and the problems on standard error, without a traceback."""
-    sys.stderr.writelines(f"netapp: {problem}\n" for problem in problems)
+    stderr = sys.__stderr__ or sys.stderr  # twistd has put its log in the place of sys.stderr by now
+    stderr.writelines(f"netapp: {problem}\n" for problem in problems)
     raise SystemExit(1)
 
 
@@ -117,4 +118,5 @@ def _observer(config: Config, service: NetappService, reactor: Any) -> Any:
         metrics=service.registry,
     )
     service.on_reload(reopen)
+    service.on_stopped(observer.flush)
     return observer

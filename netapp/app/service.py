@@ -69,6 +69,7 @@ class NetappService(MultiService):
             registry=self.registry,
         )
         self._reloads: list[Callable[[], object]] = []
+        self._last: list[Callable[[], object]] = []
         self.registry.gauge("netapp_build_info", "1; the version is in the label.", ("version",)).child(
             __version__
         ).set(1)
@@ -87,6 +88,10 @@ class NetappService(MultiService):
         """Call ``action`` at every :meth:`reload`."""
         self._reloads.append(action)
 
+    def on_stopped(self, action: Callable[[], object]) -> None:
+        """Call ``action`` when everything has stopped."""
+        self._last.append(action)
+
     # -- beginning and ending
 
     def startService(self) -> None:
@@ -98,7 +103,12 @@ class NetappService(MultiService):
 
     def stopService(self) -> Deferred[Any]:
         """Drain, then stop: whoever asked for it, a signal or a program."""
-        return self.drain().addBoth(lambda _: MultiService.stopService(self))
+        return self.drain().addBoth(lambda _: MultiService.stopService(self)).addBoth(self._stopped)
+
+    def _stopped(self, result: Any) -> Any:
+        for action in self._last:
+            action()
+        return result
 
     def drain(self) -> Deferred[None]:
         """Take no more work and finish what is under way; the Deferred fires when no connection is left."""

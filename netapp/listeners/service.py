@@ -123,11 +123,8 @@ class Listener(Service):
         port, self.port = self.port, None
         if port is None:
             return None
-        accept_waiting = getattr(port, "accept_waiting", None)
-        if accept_waiting is not None:
-            accept_waiting()
         _log.debug("{listener} stops listening", listener=self.name)
-        stopped: Deferred[None] | None = port.stopListening()
+        stopped: Deferred[None] | None = getattr(port, "close_in_order", port.stopListening)()
         return stopped
 
     def wind_down(self) -> None:

@@ -20,12 +20,15 @@ import socket
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet import main, tcp, unix
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from netapp.errors import DeadlineExceeded
+from netapp.listeners.lastcall import turn_newcomers_away
 from netapp.timers import NEVER
 
 if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IProtocolFactory
 
     from netapp.listeners.service import Listener
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 READ_SIZE = 64 * 1024
 ACCEPTS = 64
 """Connections accepted in one turn, so that a flood of them does not starve those that are open."""
+LAST_CALL = 0.1
+"""Seconds between turning newcomers away and closing: a handshake that has begun needs one more round trip."""
 FIRST_PAUSE = 0.01
 LAST_PAUSE = 1.0
 # accept(2) on Linux passes on errors of the connection that was about to be accepted: they are that peer's alone
@@ -188,8 +193,6 @@ class _Hardened:
     def doRead(self) -> None:
         """Accept what is waiting, up to a bound."""
         for _ in range(ACCEPTS):
-            if self.disconnecting:  # type: ignore[attr-defined]  # the port's own
-                return
             try:
                 connection, peer = self.socket.accept()
             except BlockingIOError:
@@ -202,12 +205,19 @@ class _Hardened:
             self._pause = 0.0
             self._accepted(connection, peer)
 
-    def accept_waiting(self) -> None:
-        """Accept all that the kernel has queued: for a port that is about to close, and would reset them."""
+    def close_in_order(self) -> Deferred[None]:
+        """Turn newcomers away, accept who is through the handshake, then close."""
+        wait = LAST_CALL if turn_newcomers_away(self.socket) else 0.0
+        return deferLater(self.reactor, wait, self.stopListening)
+
+    def connectionLost(self, reason: Any) -> None:
+        """Close, but first accept all that the kernel has queued, and would reset."""
         before = -1
         while before != self.listener.accepted:
             before = self.listener.accepted
             self.doRead()
+        self._forget_pause()
+        super().connectionLost(reason)  # type: ignore[misc]  # the port's own
 
     def _accepted(self, connection: socket.socket, peer: Any) -> None:
         """Make one connection. Its failure is its own."""
@@ -240,12 +250,15 @@ class _Hardened:
 
     def loseConnection(self, *args: Any) -> Any:
         """Stop accepting for good."""
-        if self._resumption is not None:
-            self._resumption.cancel()
-            self._resumption = None
+        self._forget_pause()
         return super().loseConnection(*args)  # type: ignore[misc]
 
     stopListening = loseConnection
+
+    def _forget_pause(self) -> None:
+        if self._resumption is not None:
+            self._resumption.cancel()
+            self._resumption = None
 
 
 class TcpPort(_Hardened, tcp.Port):

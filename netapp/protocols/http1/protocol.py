@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from netapp.protocols.http1.body import StreamBody
     from netapp.protocols.http1.factory import Http1Factory
 
+FIRST_REQUEST = 1.0
+"""Seconds that a new connection has for its first request when the server stops: it was accepted, after all."""
+
 _log = Logger()
 
 _UPGRADE_REQUIRED = HttpError(426, headers=[("Upgrade", "websocket"), ("Connection", "Upgrade")])
@@ -152,7 +155,11 @@ class Http1Protocol(Http1Receiver):
     def drain(self) -> None:
         """Answer the requests that have arrived, then close."""
         self._winding_down = True
-        if self.state == "idle":
+        if self.state != "idle":
+            return
+        if self._served == 0:
+            self._arm(FIRST_REQUEST)
+        else:
             self.ending = Draining("closed while idle: the server is stopping")
             self._end()
 
