@@ -31,7 +31,7 @@ docs: $(STAMP)
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
 proto: $(STAMP)
-	$(BIN)/python -m grpc_tools.protoc -I netapp/protocols --python_out=netapp/protocols --pyi_out=netapp/protocols netapp/protocols/calculator.proto
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. netapp/protocols/calculator.proto
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -20,14 +20,14 @@ EXTRAS["test"] = [
     "pytest-twisted>=1.14.3",
     "trustme>=1.2",
 ]
-EXTRAS["lint"] = ["import-linter>=2.3", "mypy>=1.18", "mypy-zope>=1.0.14", "ruff>=0.14", "types-protobuf>=6"]
+EXTRAS["lint"] = ["import-linter>=2.3", "mypy>=1.18", "mypy-zope>=1.0.14", "ruff>=0.14", "types-protobuf>=7"]
 EXTRAS["docs"] = ["furo>=2025.7", "myst-parser>=4", "sphinx>=8.1"]
 EXTRAS["dev"] = [
     *EXTRAS["test"],
     *EXTRAS["lint"],
     *EXTRAS["docs"],
     "build>=1.2",
-    "grpcio-tools>=1.74",
+    "grpcio-tools>=1.85",
     "setuptools>=77",
     "towncrier>=24.8",
 ]
@@ -44,8 +44,8 @@ setup(
     # "twisted.plugins" is a namespace folder that Twisted itself owns: it carries our one plugin module and must
     # never gain an __init__.py here, or it would hide every other project's plugins.
     packages=[*find_packages(include=["netapp", "netapp.*"]), "twisted.plugins"],
-    # Said although it is the default: with it, an editable install puts this folder on the path, where Twisted looks for
-    # twisted/plugins; without it, setuptools installs an import hook, which Twisted's search does not see.
+    # Said although it is the default: with it, an editable install puts this folder on the path, where Twisted looks
+    # for twisted/plugins; without it, setuptools installs an import hook, which Twisted's search does not see.
     package_dir={"": "."},
     package_data={"netapp": ["py.typed"], "netapp.protocols": ["*.proto", "*.pyi"]},
     include_package_data=True,
@@ -56,7 +56,7 @@ setup(
         "httptools>=0.7",
         "msgspec>=0.19",
         "prometheus-client>=0.22",
-        "protobuf>=6.31",
+        "protobuf>=7.35.1",
         "pyOpenSSL>=25.3",
         "service-identity>=24.2",
         "treq>=25.5",

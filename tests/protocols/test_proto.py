@@ -9,6 +9,9 @@ from netapp.protocols import calculator_pb2
 from netapp.protocols.calculator_pb2 import ClientMessage, ServerMessage
 
 HERE = Path(calculator_pb2.__file__).parent
+# The file is named from the root of the package, so that it cannot collide with a user's own calculator.proto: protobuf
+# keeps one table of names for the whole process.
+ROOT = HERE.parent.parent
 # A newer compiler writes its version, and nothing else that differs, unless it generates other code.
 VERSION = re.compile(r"^# Protobuf Python Version: .*$|^ {4}\d+,$", re.MULTILINE)
 
@@ -20,7 +23,7 @@ def generated(tmp_path_factory):
     status = protoc.main(
         [
             "protoc",
-            f"-I{HERE}",
+            f"-I{ROOT}",
             f"-I{included}",
             f"--python_out={target}",
             f"--pyi_out={target}",
@@ -28,7 +31,7 @@ def generated(tmp_path_factory):
         ]
     )
     assert status == 0
-    return target
+    return target / "netapp" / "protocols"
 
 
 @pytest.mark.parametrize("name", ["calculator_pb2.py", "calculator_pb2.pyi"])
