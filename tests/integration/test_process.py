@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.certificates import certificates
 from tests.support.processes import BIN, FREE, Server
+from tests.support.tools import needs
 
 QUICK = ["--set=server.drain_delay=0.2s", "--set=server.drain_timeout=2s"]
 
@@ -72,6 +73,7 @@ def test_the_admin_pages_tell_what_is_there(server):
     assert json.loads(server.get("/config")[1])["server"]["drain_timeout"] == 2.0
 
 
+@needs("promtool")
 def test_promtool_has_nothing_to_complain_about(server):
     page = server.get("/metrics")[1]
     checked = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, timeout=60)
@@ -221,6 +223,7 @@ def test_the_environment_names_the_file_and_overrides_it(tmp_path):
         assert json.loads(running.get("/config")[1])["logging"]["level"] == "debug"
 
 
+@needs("openssl")
 def test_sighup_reloads_certificates_and_reopens_the_log(tmp_path):
     issued = certificates()
     chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
@@ -273,6 +276,7 @@ def test_logs_can_be_json_with_one_event_for_each_end(tmp_path):
     assert not log.exists()
 
 
+@needs("curl")
 def test_a_private_unix_socket_can_be_the_admin_endpoint(tmp_path):
     path = tmp_path / "admin.sock"
     process = subprocess.Popen(
