@@ -56,6 +56,10 @@ class Timers:
         """How many things are held; for tests of leaks."""
         return sum(map(len, self._buckets.values()))
 
+    def __bool__(self) -> bool:
+        """True, also when nothing is held: ``timers or Timers(…)`` must not make a second wheel."""
+        return True
+
     def arm(self, timed: Timed, deadline: float) -> None:
         """Set ``timed.deadline``, to an instant that may be nearer than the last one."""
         timed.deadline = deadline

@@ -189,6 +189,8 @@ class Router:
         """Answer by the responder that the request's host, path and method lead to; raises HttpError 404 or 405."""
         found = self._find(request)
         if found is None:
+            if request.raw_path == b"*" and request.method == "OPTIONS":
+                return self._server_options()
             raise HttpError(404)
         leaf, params = found
         request.route = leaf.pattern
@@ -203,6 +205,11 @@ class Router:
         for host, table in [("", self._default), *self._hosts.items()]:
             for leaf in [*table.exact.values(), *_leaves(table.root)]:
                 yield host, leaf.pattern, tuple(leaf.methods)
+
+    def _server_options(self) -> Response:
+        """Answer ``OPTIONS *``: what is allowed somewhere on this server (RFC 9110 §9.3.7)."""
+        routed = {method for _, _, methods in self.routes() for method in methods} - {"*"}
+        return Response(204, headers=[("Allow", _allow(routed))])
 
     def _find(self, request: Request) -> tuple[_Leaf, dict[str, str]] | None:
         if self._hosts:
@@ -230,11 +237,16 @@ class Router:
             return methods["GET"]
         if "*" in methods:
             return methods["*"]
-        allowed = set(methods) | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
-        allow = ", ".join(sorted(allowed))
+        allow = _allow(methods)
         if method == "OPTIONS":
             return lambda _: Response(204, headers=[("Allow", allow)])
         raise HttpError(405, headers=[("Allow", allow)])
+
+
+def _allow(methods: Iterable[str]) -> str:
+    """Write an Allow field: the routed methods, and what is answered for each route without being routed."""
+    allowed = {*methods, "OPTIONS"}
+    return ", ".join(sorted(allowed | {"HEAD"} if "GET" in allowed else allowed))
 
 
 def _leaves(node: _Node) -> Iterator[_Leaf]:

@@ -322,3 +322,11 @@ def test_any_table_routes_as_one_that_tries_every_pattern(table, path, method):
         own = response.status == 204
         found = ("OPTIONS", {"Allow": response.headers.get("allow")}) if own else (response.body.decode(), asked.params)
     assert found == expected(table, segments, method)
+
+
+def test_options_of_the_whole_server_tells_every_method_that_is_routed():
+    router = Router()
+    router.add("/a", lambda _: Response(200))
+    router.add("/b", lambda _: Response(200), methods=("POST",))
+    answer = router(Request("OPTIONS", b"*", Headers(), Peer("x")))
+    assert (answer.status, answer.headers.get("allow")) == (204, "GET, HEAD, OPTIONS, POST")

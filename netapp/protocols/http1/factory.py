@@ -54,7 +54,7 @@ class Http1Factory(ServerFactory):
         self.responder = responder
         self.policy = policy or HttpPolicy()
         self.clock = clock
-        self.timers = timers or Timers(self.clock)
+        self.timers = Timers(self.clock) if timers is None else timers
         self.name = name
         self._refused = (registry or Registry()).counter(
             "netapp_http_requests_refused_total",
