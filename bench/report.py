@@ -71,8 +71,10 @@ def _verdict(outcome: Outcome, mark: Mark) -> str:
         return f"mark, not measured: {mark.words}"
     value, met = judged
     form = ".2f" if mark.against or abs(value) < 100 else ",.0f"
-    verdict = f"mark, {'met' if met else 'NOT MET'}: {mark.words}: {value:{form}}"
     by_cpu = outcome.judge(replace(mark, figure=PER_CPU)) if mark.figure == "rate" else None
+    agreed = by_cpu is None or by_cpu[1] == met
+    word = ("met" if met else "NOT MET") if agreed else "IN DOUBT"
+    verdict = f"mark, {word}: {mark.words}: {value:{form}}"
     return f"{verdict} (by CPU: {by_cpu[0]:{form}})" if by_cpu else verdict
 
 
