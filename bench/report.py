@@ -60,7 +60,7 @@ def remarks(outcome: Outcome) -> Iterator[str]:
         for failure, times in Counter(series.failures).items():
             yield f"FAILED {times} of {len(series.samples)}: {series.subject}: {failure}"
         if series.retaken:
-            yield f"taken again: {series.subject}: {series.retaken} disturbed samples were dropped, whatever they showed"
+            yield f"taken again: {series.subject}: {series.retaken} disturbed samples dropped, whatever they showed"
         yield from _doubts(series)
     yield from (_verdict(outcome, mark) for mark in outcome.marks)
 
