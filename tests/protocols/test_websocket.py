@@ -180,11 +180,11 @@ def test_endless_empty_fragments_hold_no_memory():
 
 def test_what_follows_a_violation_holds_no_memory():
     client = connect()
-    client.send(frame(PING, b"x" * 126))
     before = held(client)
+    client.send(frame(PING, b"x" * 126) + b"x" * 1000)
     for _ in range(50):
         client.send(b"x" * 1000)
-    assert held(client) == before
+    assert held(client) < before + 500  # the reason of our Close
 
 
 def test_a_violation_is_told_before_the_connection_ends():

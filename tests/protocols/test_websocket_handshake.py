@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,8 @@ from netapp.peer import Peer
 from netapp.protocols.websocket import EchoService, WebSocketPolicy
 from netapp.protocols.websocket.handshake import read_handshake
 from tests.support.websocket import ACCEPT, HANDSHAKE, KEY, TEXT, Client, Recorder, connect, text
+
+ROOT = Path(__file__).parents[2]
 
 
 def status(client, *lines, **fields):
@@ -95,6 +98,20 @@ def test_origins(origin, origins, expected):
     assert status(Client(EchoService(), WebSocketPolicy(origins=origins)), Origin=origin) == expected
 
 
+@pytest.mark.parametrize(
+    ("origin", "host", "expected"),
+    [
+        ("http://example.com", "EXAMPLE.com:80", 101),
+        ("https://example.com", "example.com:443", 101),
+        ("http://example.com:8080", "example.com:8080", 101),
+        ("http://example.com", "example.com:8080", 403),
+        ("http://[::1]", "[::1]:80", 101),
+    ],
+)
+def test_the_same_origin_is_that_of_the_host_that_was_asked_for(origin, host, expected):
+    assert status(Client(EchoService()), Origin=origin, Host=host) == expected
+
+
 def test_two_origins_are_none():
     assert status(Client(EchoService()), "Origin: http://example.com", "Origin: http://evil.com") == 400
 
@@ -124,6 +141,14 @@ def test_a_client_whose_subprotocols_are_unknown_gets_none():
     assert service.socket.subprotocol is None
 
 
+def test_small_frames_are_sent_at_once():
+    client = Client(EchoService())
+    delays = []
+    client.stream.setTcpNoDelay = delays.append
+    client.request()
+    assert delays == [True]
+
+
 def test_a_socket_knows_its_request_and_its_peer():
     service = Recorder()
     connect(service)
@@ -132,13 +157,14 @@ def test_a_socket_knows_its_request_and_its_peer():
     assert service.socket.peer.id in repr(service.socket)
 
 
-def test_making_a_responder_installs_no_reactor_and_importing_the_package_does_not_wait_for_autobahn():
+def test_importing_the_package_does_not_wait_for_autobahn_and_no_connection_needs_the_global_reactor():
     code = (
-        "import sys, netapp.protocols.websocket as w; from twisted.internet.task import Clock;"
-        "assert 'autobahn' not in sys.modules; w.websocket_responder(w.EchoService(), clock=Clock());"
+        "import sys, netapp.protocols.websocket; assert 'autobahn' not in sys.modules;"
+        "from tests.support.websocket import connect, text; client = connect();"
+        "client.send(text('x')); client.server.drain(); client.stream.lose();"
         "assert 'autobahn' in sys.modules; assert 'twisted.internet.reactor' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,20 @@ from twisted.logger import LogLevel, capturedLogs
 
 from netapp.errors import End
 from netapp.protocols.websocket import SocketClosed, WebSocketPolicy, WebSocketService
-from tests.support.websocket import BINARY, PING, PONG, TEXT, Client, Recorder, close, closed, connect, frame, text
+from tests.support.websocket import (
+    BINARY,
+    PING,
+    PONG,
+    TEXT,
+    Client,
+    Recorder,
+    close,
+    closed,
+    connect,
+    frame,
+    read_frames,
+    text,
+)
 
 # -- order
 
@@ -213,6 +226,20 @@ def test_a_client_that_reads_gets_any_number_of_messages_sent_in_one_go():
     while frames := client.read():
         received += len(frames)
     assert received == 5_000
+
+
+def test_a_transport_that_empties_in_the_middle_of_a_write_does_not_confuse_anybody():
+    client = connect(mark=1)
+    write = client.stream.write
+
+    def write_and_empty(data):
+        write(data)
+        client.stream.take()
+
+    client.stream.write = write_and_empty
+    client.stream.received = b""
+    client.send(text("a") + text("b"))
+    assert read_frames(client.stream.received) == [(TEXT, b"a"), (TEXT, b"b")]
 
 
 def test_send_fires_at_once_while_the_client_keeps_up_and_else_when_it_has_read():

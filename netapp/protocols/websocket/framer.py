@@ -73,9 +73,8 @@ class Framer(WebSocketServerProtocol):
 
     def feed(self, data: bytes) -> None:
         """Take what the client has sent."""
-        if self.state != self.STATE_CLOSED:
-            self.data += data
-            self.consumeData()
+        self.data += data
+        self.consumeData()
 
     def send(self, payload: bytes, *, binary: bool) -> None:
         """Send a message in one frame."""
@@ -116,7 +115,6 @@ class Framer(WebSocketServerProtocol):
         """Say what was wrong, and read no more frames (RFC 6455 §7.1.7)."""
         if self.state == self.STATE_CLOSED:
             return
-        self.failedByMe = True
         self._owner.violated(code, reason, frame=self.wasMaxFramePayloadSizeExceeded)
         if self.state == self.STATE_OPEN:
             self.start_closing(code, reason)
@@ -181,8 +179,7 @@ class Framer(WebSocketServerProtocol):
 
     def onMessageFrameData(self, payload: bytes) -> None:
         """Take a part of a message."""
-        if not self.failedByMe:
-            self._message += payload
+        self._message += payload
 
     def onMessageFrameEnd(self) -> None:
         """Nothing: frames have no meaning of their own."""
@@ -191,12 +188,10 @@ class Framer(WebSocketServerProtocol):
         """Deliver a message."""
         message, self._message = self._message, bytearray()
         limit = self._owner.policy.max_message
-        if self.failedByMe:
-            return
         if len(message) > limit:
             self._fail_connection(MESSAGE_TOO_BIG, f"a message is over {limit} bytes")
-            return
-        self._owner.received(bytes(message) if self.message_is_binary else message.decode(), len(message))
+        else:
+            self._owner.received(bytes(message) if self.message_is_binary else message.decode(), len(message))
 
 
 def framer_for(policy: WebSocketPolicy, clock: IReactorTime) -> Callable[[WebSocketConnection], Framer]:
