@@ -10,7 +10,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.logger import LogLevel, capturedLogs
 
 from netapp.errors import End
-from netapp.protocols.websocket import SocketClosed, WebSocketPolicy, WebSocketService
+from netapp.protocols.websocket import EchoService, SocketClosed, WebSocketPolicy, WebSocketService
 from tests.support.websocket import (
     BINARY,
     PING,
@@ -217,6 +217,13 @@ def test_a_client_that_does_not_read_is_not_read_from_and_what_it_sent_waits():
     assert client.stream.reading
     assert client.stream.most_unsent < 1100
     assert client.server.state == "open"
+
+
+def test_a_client_that_fills_its_buffer_with_the_handshake_already_is_not_read_from():
+    client = Client(EchoService(), mark=300)
+    client.request(behind=frame(BINARY, bytes(200)) * 3)
+    assert client.server.full
+    assert not client.stream.reading
 
 
 def test_a_client_that_reads_gets_any_number_of_messages_sent_in_one_go():
