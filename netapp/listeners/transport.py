@@ -110,10 +110,19 @@ class _Metered:
 
     def write(self, data: bytes) -> None:
         """Send at once what the kernel takes, and buffer the rest."""
-        if self._tempDataLen or self.dataBuffer or not self._writes_directly():
-            super().write(data)  # type: ignore[misc]  # the transport's own
-            if self.deadline == NEVER and self.unsent:
-                self._watch_writes()
+        if (
+            self._tempDataLen
+            or self.dataBuffer
+            or not self.connected  # type: ignore[attr-defined]  # these are the transport's own
+            # after loseConnection, what is written goes the ordinary way, which knows what becomes of it
+            or self.disconnecting  # type: ignore[attr-defined]
+            or self._writeDisconnecting  # type: ignore[attr-defined]
+            # with startTLS these are not yet the bytes that go over the wire
+            or self.TLS  # type: ignore[attr-defined]
+            # a pull producer lives on the reactor's word that the buffer has run empty
+            or (self.producer is not None and not self.streamingProducer)  # type: ignore[attr-defined]
+        ):
+            self._write_in_turn(data)
             return
         try:
             size: int = self.socket.send(data)  # type: ignore[attr-defined]
@@ -123,19 +132,13 @@ class _Metered:
             size = 0
         self.bytes_out += size
         if size != len(data):
-            super().write(data[size:] if size else data)  # type: ignore[misc]
-            self._watch_writes()
+            self._write_in_turn(data[size:] if size else data)
 
-    def _writes_directly(self) -> bool:
-        # A pull producer lives on the reactor's word that the buffer has run empty. After loseConnection, what is
-        # written still goes the ordinary way. With TLS, the bytes are not yet what goes over the wire.
-        return bool(
-            self.connected  # type: ignore[attr-defined]
-            and not self.disconnecting  # type: ignore[attr-defined]
-            and not self._writeDisconnecting  # type: ignore[attr-defined]
-            and not self.TLS  # type: ignore[attr-defined]
-            and (self.producer is None or self.streamingProducer)  # type: ignore[attr-defined]
-        )
+    def _write_in_turn(self, data: bytes) -> None:
+        """Write in Twisted's way: buffered until the reactor says that the socket is writable."""
+        super().write(data)  # type: ignore[misc]  # the transport's own
+        if self.deadline == NEVER and self.unsent:
+            self._watch_writes()
 
     def writeSequence(self, iovec: Any) -> None:
         """Write the pieces as one."""
@@ -173,8 +176,12 @@ class TcpTransport(_Metered, tcp.Server):  # type: ignore[misc]  # _Metered.writ
 class UnixTransport(_Metered, unix.Server):  # type: ignore[misc]
     """One accepted connection of a UNIX socket. Reading stays Twisted's, which also receives descriptors."""
 
-    def _writes_directly(self) -> bool:
-        return not self._sendmsgQueue and super()._writes_directly()
+    def write(self, data: bytes) -> None:
+        """Write behind the descriptors that wait to be passed, or at once when there are none."""
+        if self._sendmsgQueue:
+            self._write_in_turn(data)
+        else:
+            super().write(data)
 
     def _dataReceived(self, data: bytes | None) -> Any:
         self.bytes_in += len(data or b"")
