@@ -13,7 +13,7 @@ run: $(STAMP)
 
 # The last command is pytest, so that its summary line is the last thing printed.
 test: lint docs
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-report=json:.coverage.json tests
+	$(BIN)/python -m pytest -q --cov --cov-report=term:skip-covered --cov-report=json:.coverage.json --coverage-gate=.coverage.json tests
 
 unit: $(STAMP)
 	$(BIN)/python -m pytest -q tests --ignore=tests/integration

@@ -180,6 +180,7 @@ class Connection:
         """Tell whoever read last, say how it ended, and give everything back: once."""
         listener = self.listener
         listener.timers.disarm(self)
+        inner = self.protocol  # before TLS lets go of it
         defect: BaseException | None = None
         if self._lower is not None:
             try:
@@ -187,7 +188,6 @@ class Connection:
             except Exception as problem:  # noqa: BLE001 - as above
                 _log.failure("{peer}: connectionLost failed", peer=self.peer)
                 defect = problem
-        inner = self.protocol
         declared = defect or self.ending or getattr(inner, "ending", None)
         if declared is None and not isinstance(reason.value, ConnectionDone):
             declared = getattr(self.socket_transport, "error", None)
