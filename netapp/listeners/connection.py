@@ -13,13 +13,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IProtocol
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netapp.errors import DeadlineExceeded, Draining, End, LimitExceeded, Rejected, classify
-from netapp.listeners.stages import begin
+from netapp.listeners.stages import begin, tls_verdict
 from netapp.timers import NEVER
 
 if TYPE_CHECKING:
@@ -32,12 +33,28 @@ if TYPE_CHECKING:
 
 _log = Logger("netapp.connection")
 
-LAST_WORD = 20.0
+CLOSED = "closed"
+LAST_WORD = 5.0
 """Seconds that an idle connection has to take what is still unsent before it is cut."""
 
 
-def _ignore(data: bytes) -> None:
+def _ignore(data: object) -> None:
     """What is received after a connection has been given up."""
+
+
+def _asked(protocol: Any, attribute: str) -> Any:
+    """Ask a protocol for what it may not have, or fail to say."""
+    try:
+        return getattr(protocol, attribute, None)
+    except Exception:  # noqa: BLE001 - a property of somebody else's
+        _log.failure("{protocol} failed to tell its {attribute}", protocol=protocol, attribute=attribute)
+        return None
+
+
+def _ending_of(protocol: Any) -> BaseException | None:
+    """Return what a protocol declares as its ending, unless it means something else by the word."""
+    ending = _asked(protocol, "ending")
+    return ending if isinstance(ending, BaseException) else None
 
 
 @implementer(IProtocol, IHalfCloseableProtocol)
@@ -49,7 +66,6 @@ class Connection:
         "_lower",
         "_moved",
         "_moved_at",
-        "_peer_closed",
         "_stage",
         "_tls",
         "dataReceived",
@@ -84,7 +100,6 @@ class Connection:
         self._stage: Any = None
         self._tls: Any = None
         self._moved = 0
-        self._peer_closed = False
         self._moved_at = 0.0
 
     # -- stages
@@ -92,6 +107,8 @@ class Connection:
     def makeConnection(self, transport: Any) -> None:
         """Begin with the first stage that the listener has."""
         self.transport = self.socket_transport = transport
+        if hasattr(transport, "owner"):
+            transport.owner = self
         self.started = self.listener.timers.now()
         self.listener.opened(self)
         begin(self)
@@ -128,13 +145,23 @@ class Connection:
                 set_peer(self.peer)
             self._take(protocol)
             protocol.makeConnection(self.transport)
+            if self._tls is not None and IHandshakeListener.providedBy(protocol):
+                protocol.handshakeCompleted()
             if self.listener.winding_down:
                 self.wind_down()
-            if data:
-                protocol.dataReceived(data)
+            if data and not self.transport.disconnecting:
+                self._deliver(protocol, data)
+            if self.listener.draining:
+                self.drain()
         except Exception as defect:  # noqa: BLE001 - somebody else's code: it costs this connection only
             _log.failure("{peer}: {kind} failed to start", peer=self.peer, kind=kind)
             self.close(defect)
+
+    def _deliver(self, protocol: Any, data: bytes) -> None:
+        """Give what was read ahead to a protocol that may have paused reading."""
+        hold = getattr(self.socket_transport, "hold", None)
+        if hold is None or not hold(lambda: protocol.dataReceived(data)):
+            protocol.dataReceived(data)
 
     def _take(self, protocol: Any) -> None:
         self._inner = protocol
@@ -145,6 +172,10 @@ class Connection:
         else:
             self._lower = protocol
             self.dataReceived = protocol.dataReceived
+            transport = self.socket_transport
+            if getattr(transport, "owner", None) is self and transport.protocol is self:
+                # One of ours: it calls the protocol itself, wherever that wants its bytes now, and lose() in the end.
+                transport.protocol = protocol
         listener = self.listener
         if listener.idle_timeout:
             self._moved_at = listener.timers.now()
@@ -161,7 +192,6 @@ class Connection:
     def readConnectionLost(self) -> None:
         """The peer closed its side. Who does not want to know treats it as the end, as Twisted's transports do."""
         inner = self._lower
-        self._peer_closed = not getattr(self.socket_transport, "closed_here", False)
         if IHalfCloseableProtocol.providedBy(inner):
             try:
                 inner.readConnectionLost()
@@ -177,26 +207,36 @@ class Connection:
             self._lower.writeConnectionLost()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Tell whoever read last, say how it ended, and give everything back: once."""
-        listener = self.listener
+        """Pass it on; see :meth:`lose`."""
+        self.lose(reason, _ignore if self._lower is None else self._lower.connectionLost)
+
+    def lose(self, reason: Failure, tell: Callable[[Failure], None]) -> None:
+        """Have ``tell`` tell whoever reads that this is the end, say how it ended, and give everything back: once.
+
+        A transport of ours asks for this itself, because by now its protocol may be one that somebody has put there.
+        """
+        listener, transport, inner, tls = self.listener, self.socket_transport, self.protocol, self._tls_layer
         listener.timers.disarm(self)
-        inner = self.protocol  # before TLS lets go of it
+        done = isinstance(reason.value, ConnectionDone)
+        here = bool(getattr(transport, "closed_here", False) if tls is None else tls.disconnecting)
+        verdict = None if tls is None else tls_verdict(tls, truncates=done)
+        if tls is not None and not done:
+            tls._aborted = True  # noqa: SLF001 - what it has decrypted is not for a protocol that has just failed
         defect: BaseException | None = None
-        if self._lower is not None:
-            try:
-                self._lower.connectionLost(reason)
-            except Exception as problem:  # noqa: BLE001 - as above
-                _log.failure("{peer}: connectionLost failed", peer=self.peer)
-                defect = problem
-        declared = defect or self.ending or getattr(inner, "ending", None)
-        if declared is None and not isinstance(reason.value, ConnectionDone):
-            declared = getattr(self.socket_transport, "error", None)
+        try:
+            tell(reason)
+        except Exception as problem:  # noqa: BLE001 - as above
+            _log.failure("{peer}: connectionLost failed", peer=self.peer)
+            defect = problem
+        if self.state_name == CLOSED:
+            return  # the transport told us, and we have told the others
+        declared = defect or self.ending or _ending_of(inner) or verdict or getattr(transport, "error", None)
         end = classify(cast("BaseException", reason.value), declared)
-        closed_here = getattr(self.socket_transport, "closed_here", False)
-        if end is End.PEER_DONE and closed_here and not self._peer_closed:
+        if end is End.PEER_DONE and here and (tls is not None or not getattr(transport, "peer_closed", False)):
             end = End.LOCAL_DONE
         self.dataReceived = _ignore
         listener.closed(self, end, declared or reason.value)
+        self.state_name = CLOSED
         self._lower = self._tls = None
 
     # -- deadlines, draining, looking at it
@@ -207,7 +247,7 @@ class Connection:
             self.socket_transport.abortConnection()  # it was told to close, and the peer does not let it
             return
         if self._inner is None:
-            self._stage.expire()
+            self._expire_stage()
             return
         # Bytes are counted anyway, so looking at the counts now and then costs nothing on the path of the bytes. The
         # price is precision: idleness is noticed up to a quarter of the time late.
@@ -218,9 +258,17 @@ class Connection:
             self._moved_at = now
         elif now - self._moved_at >= limit:
             self.ending = DeadlineExceeded("idle_timeout")
+            self.listener.timers.arm(self, now + LAST_WORD)
             self.transport.loseConnection()
-            limit = LAST_WORD
+            return
         self.listener.timers.arm(self, now + limit / 4)
+
+    def _expire_stage(self) -> None:
+        try:
+            self._stage.expire()
+        except Exception as defect:  # noqa: BLE001 - as above
+            _log.failure("{peer}: the {stage} stage failed", peer=self.peer, stage=self.state_name)
+            self.close(defect)
 
     def close(self, why: BaseException) -> None:
         """End the connection at once; ``why`` decides how it is counted."""
@@ -241,11 +289,8 @@ class Connection:
         self._call("wind_down")
 
     def drain(self) -> None:
-        """Let the protocol finish what is under way and close. One that is not there yet has nothing under way."""
-        if self._inner is None:
-            self.close(Draining())
-        else:
-            self._call("drain")
+        """Let the protocol finish what is under way and close. One that is not there yet is told when it is."""
+        self._call("drain")
 
     def _call(self, hook: str) -> None:
         method = getattr(self.protocol, hook, None)
@@ -259,16 +304,24 @@ class Connection:
 
     @property
     def protocol(self) -> Any:
-        """The inner protocol, or None before the hand-over."""
-        if self._tls is not None and self._inner is not None:
-            return self._tls.wrappedProtocol  # an upgrade replaces it there
-        return self._inner
+        """The inner protocol, or None before the hand-over; whoever it is by now, for an upgrade replaces it."""
+        if self._inner is None:
+            return None
+        reader: Any = self._tls_layer or getattr(self.socket_transport, "protocol", None)
+        if isinstance(reader, TLSMemoryBIOProtocol):
+            reader = reader.wrappedProtocol
+        return self._inner if reader is None or reader is self else reader
+
+    @property
+    def _tls_layer(self) -> TLSMemoryBIOProtocol | None:
+        """TLS, whether it is the listener's or the protocol has started it."""
+        layer = self._tls or getattr(self.socket_transport, "protocol", None)
+        return layer if isinstance(layer, TLSMemoryBIOProtocol) else None
 
     @property
     def state(self) -> str:
         """One word: a stage's name, then what the protocol says of itself."""
-        inner = self.protocol
-        return self.state_name if inner is None else str(getattr(inner, "state", self.state_name))
+        return str(_asked(self.protocol, "state") or self.state_name)
 
     @property
     def bytes_in(self) -> int:

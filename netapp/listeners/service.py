@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorFDSet
@@ -24,7 +24,7 @@ from netapp.listeners.admission import Admission, AdmissionPolicy
 from netapp.listeners.connection import Connection
 from netapp.listeners.detect import Detection
 from netapp.listeners.metrics import ListenerMetrics
-from netapp.listeners.stages import TLS_ROUTE
+from netapp.listeners.stages import TLS_ROUTE, Tls
 from netapp.listeners.transport import ListeningReactor
 from netapp.peer import Peer
 
@@ -90,13 +90,23 @@ class Listener(Service):
         self.connections: dict[str, Connection] = {}
         self.accepted = 0
         self.port: IListeningPort | None = None
-        self.winding_down = False
+        self.winding_down = self.draining = False
         self._emptied: list[Deferred[None]] = []
         self._reactor = reactor
         self._trusted = AddressSet(proxy.trusted if proxy is not None else ())
         self._tls_factory: TLSMemoryBIOFactory | None = None
         self._inner_detection = self._without_tls(detection)
+        self._check_detection()
         registry.before_scrape(lambda: self.metrics.refresh(self.connections.values()))
+
+    def _check_detection(self) -> None:
+        if self.detection is None:
+            return
+        if self._inner_detection is None:
+            raise ValueError("detection leads to TLS, and to nothing within it")
+        named = {name for name, _ in self.detection.routes} | {self.detection.fallback} - {None}
+        if unknown := named - {TLS_ROUTE, *self.factories}:
+            raise ValueError(f"detection leads to {', '.join(sorted(unknown))}, for which there is no factory")
 
     # -- listening
 
@@ -111,12 +121,17 @@ class Listener(Service):
             self._listen()
         super().startService()
 
-    def stopService(self) -> Deferred[None] | None:
-        """Stop listening, and cut what is still connected."""
+    def stopService(self) -> Deferred[None]:
+        """Stop listening, and cut what is still connected; the Deferred fires when nothing is."""
         super().stopService()
+        self._cut()
+        stopped = maybeDeferred(self.stop_listening)
+        stopped.addCallback(lambda _: self._cut())  # who came while the port was closing
+        return stopped.addCallback(lambda _: self.when_empty())
+
+    def _cut(self) -> None:
         for connection in list(self.connections.values()):
             connection.cut()
-        return self.stop_listening()
 
     def stop_listening(self) -> Deferred[None] | None:
         """Accept nothing more. What the kernel has queued already is accepted first: it was promised a server."""
@@ -134,7 +149,8 @@ class Listener(Service):
             connection.wind_down()
 
     def drain(self) -> None:
-        """Have every connection finish what is under way and close."""
+        """Have every connection finish what is under way and close, those that are not there yet, too."""
+        self.draining = True
         for connection in list(self.connections.values()):
             connection.drain()
 
@@ -195,37 +211,40 @@ class Listener(Service):
         self.accepted += 1
         host: str = getattr(addr, "host", "")
         trusted = self.proxy is not None and (not host or host in self._trusted)
-        refused = None if trusted else self.admission.permits(host)
-        refused = self._verdict(refused) or self._verdict(self.admission.enter(self.timers.now()))
-        if refused is not None:
-            self._refuse(host, refused)
+        rule, key = (None, "") if trusted else self._screen(host)
+        if rule is None:
+            rule = self._verdict(self.admission.enter(self.timers.now()))
+            if rule is not None:
+                self.admission.forget(key)
+        if rule is not None:
+            self._refuse(host, rule)
             return None
-        key = ""
-        if not trusted:
-            rule, key = self.admission.identify(host)
-            refused = self._verdict(rule)
-            if refused is not None:
-                self.admission.leave("")
-                self._refuse(host, refused)
-                return None
         port = int(getattr(addr, "port", 0))
         peer = Peer(f"{self.name}-{self.accepted:x}", self.name, host, port, proxy=(host or "unix") if trusted else "")
         return Connection(self, peer, key)
 
+    def give_back(self, connection: object) -> None:
+        """Forget a connection that was admitted, if it was, and could not be opened."""
+        if isinstance(connection, Connection):
+            self.admission.leave(connection.key)
+
     def identify(self, connection: Connection) -> bool:
         """Hold the client that a proxy named to the rules for clients; False when it was refused, and closed."""
-        host = connection.peer.host
-        rule = self._verdict(self.admission.permits(host))
-        if rule is None:
-            named, connection.key = self.admission.identify(host)
-            rule = self._verdict(named)
-        address = self.client_address(connection)
-        connection.socket_transport.client_address = address
+        rule, connection.key = self._screen(connection.peer.host)
+        connection.socket_transport.client_address = self.client_address(connection)
         if rule is None:
             return True
         self.metrics.refused(rule)
         connection.refuse(rule)
         return False
+
+    def _screen(self, host: str) -> tuple[str | None, str]:
+        """Hold a client to the access lists and to its share; return the rule that refuses, or None, and its key."""
+        rule = self._verdict(self.admission.permits(host))
+        if rule is not None:
+            return rule, ""
+        rule, key = self.admission.identify(host)
+        return self._verdict(rule), key
 
     def _verdict(self, rule: str | None) -> str | None:
         if rule is not None and self.policy.dry_run:
@@ -264,6 +283,7 @@ class Listener(Service):
         if factory is None:
             factory = self._tls_factory = TLSMemoryBIOFactory(self.context, False, Factory(), self._reactor)  # noqa: FBT003
             factory.noisy = False
+            factory.protocol = Tls
         return factory.protocol(factory, stage)
 
     def handshakes(self, outcome: str) -> None:

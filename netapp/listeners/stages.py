@@ -13,7 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHandshakeListener
+from twisted.protocols.tls import BufferingTLSTransport
 from zope.interface import implementer
 
 from netapp.errors import DeadlineExceeded, NetappError, PeerAborted, ProtocolViolation
@@ -21,6 +24,7 @@ from netapp.listeners.proxyproto import ProxyParser
 from netapp.listeners.tls import tls_info
 
 if TYPE_CHECKING:
+    from twisted.protocols.tls import TLSMemoryBIOProtocol
     from twisted.python.failure import Failure
 
     from netapp.listeners.connection import Connection
@@ -71,6 +75,39 @@ def after_tls(connection: Connection, data: bytes) -> None:
         connection.hand_over(listener.kind, listener.factory, data)
 
 
+class Tls(BufferingTLSTransport):
+    """Twisted's TLS, held to what Twisted's TCP does by itself: a goodbye has its time, and a pause is one."""
+
+    def loseConnection(self) -> None:
+        """Say goodbye, and wait for the peer's no longer than the transport does."""
+        super().loseConnection()
+        if (await_goodbye := getattr(self.transport, "await_goodbye", None)) is not None:
+            await_goodbye()
+
+    def _flushReceiveBIO(self) -> None:
+        # Where the protocol has paused the socket, what is decrypted already would reach it nevertheless.
+        hold = getattr(self.transport, "hold", None)
+        if hold is None or not hold(self._flushReceiveBIO):
+            super()._flushReceiveBIO()
+        else:
+            self._flushSendBIO()
+
+
+def tls_verdict(tls: TLSMemoryBIOProtocol, *, truncates: bool) -> BaseException | None:
+    """Say how the peer broke TLS; None where it did not. To be asked while ``tls`` is still whole.
+
+    With ``truncates`` the connection is ending in order, and a peer that has not said goodbye first has cut off the
+    session (RFC 8446 §6.1); unless it was we who began to close.
+    """
+    problem = tls._reason  # noqa: SLF001 - it tells the protocol only
+    if problem is not None and _is_openssl(problem.value):
+        return ProtocolViolation(f"TLS failed: {_openssl_text(problem.value)}")
+    handle = getattr(tls, "_tlsConnection", None)
+    if tls.disconnecting or handle is None or not truncates or handle.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
+        return None
+    return PeerAborted("closed without a goodbye in TLS")
+
+
 class _Stage:
     """What stages share: a connection, and an end that is told."""
 
@@ -84,9 +121,9 @@ class _Stage:
         """The stage's time is over."""
         self._connection.close(DeadlineExceeded(f"{self.name}_timeout"))
 
-    def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002 - Twisted's signature
+    def connectionLost(self, reason: Failure) -> None:
         """The peer left before the stage was over."""
-        if self._connection.ending is None:
+        if self._connection.ending is None and reason.check(ConnectionDone, ConnectionLost):
             self._connection.ending = PeerAborted(f"closed during the {self.name} stage")
 
 
@@ -124,11 +161,13 @@ class ProxyStage(_Stage):
     def _relay(self, header: ProxyHeader) -> bool:
         """Take over the addresses that the proxy relays; False when the client is refused."""
         connection = self._connection
+        peer = connection.peer
+        peer.proxy_tlvs = dict(header.tlvs) or None
         if header.relayed:
-            peer = connection.peer
             peer.host, peer.port = header.source_host, header.source_port
             peer.local_host, peer.local_port = header.destination_host, header.destination_port
-        connection.peer.proxy_tlvs = dict(header.tlvs) or None
+        elif header.version:
+            return True  # the proxy's own, such as a health check, or of nobody it could name: it is trusted itself
         return connection.listener.identify(connection)
 
 
@@ -203,10 +242,15 @@ class TlsStage(_Stage):
     def connectionLost(self, reason: Failure) -> None:
         """The handshake failed: whose fault it was is in the reason."""
         connection = self._connection
-        connection.listener.handshakes("failed")
-        if connection.ending is None and type(reason.value).__module__.startswith("OpenSSL"):
+        if connection.peer.tls is None:
+            connection.listener.handshakes("failed")
+        if connection.ending is None and _is_openssl(reason.value):
             connection.ending = ProtocolViolation(f"TLS handshake failed: {_openssl_text(reason.value)}")
         super().connectionLost(reason)
+
+
+def _is_openssl(error: BaseException | None) -> bool:
+    return type(error).__module__.startswith("OpenSSL")
 
 
 def _openssl_text(error: BaseException | None) -> str:

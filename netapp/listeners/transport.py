@@ -15,22 +15,30 @@ the path of the bytes:
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import socket
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet import main, tcp, unix
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.error import ConnectionLost
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from netapp.errors import DeadlineExceeded
 from netapp.listeners.lastcall import turn_newcomers_away
 from netapp.timers import NEVER
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IProtocolFactory
 
+    from netapp.listeners.connection import Connection
     from netapp.listeners.service import Listener
 
 READ_SIZE = 64 * 1024
@@ -38,6 +46,10 @@ ACCEPTS = 64
 """Connections accepted in one turn, so that a flood of them does not starve those that are open."""
 LAST_CALL = 0.1
 """Seconds between turning newcomers away and closing: a handshake that has begun needs one more round trip."""
+LARGEST_QUEUE = 4096
+"""Connections that the kernel may have queued where the backlog is not known: Linux's net.core.somaxconn."""
+GOODBYE = 5.0
+"""Seconds that a peer has to answer TLS's goodbye once everything is sent; nginx's ``lingering_timeout``."""
 FIRST_PAUSE = 0.01
 LAST_PAUSE = 1.0
 # accept(2) on Linux passes on errors of the connection that was about to be accepted: they are that peer's alone
@@ -54,6 +66,7 @@ _ONE_PEERS_ERROR = frozenset(
         errno.ENETUNREACH,
     }
 )
+_FULL = frozenset({errno.EAGAIN, errno.ENOBUFS})
 
 _log = Logger("netapp.listeners")
 
@@ -65,12 +78,19 @@ class _Metered:
     bytes_out = 0
     error: BaseException | None = None
     client_address: Any = None
+    owner: Connection | None = None
+    """Who keeps the books of this connection, whatever protocol it is given to."""
+    reading = False
+    peer_closed = False
     deadline = NEVER
     slot = 0
+    disconnecting: int
     server: Any
     dataBuffer: bytes
     offset: int
     _tempDataLen: int
+    _goodbye = False
+    _held: Callable[[], None] | None = None
 
     @property
     def unsent(self) -> int:
@@ -82,24 +102,56 @@ class _Metered:
         """Whether it was we who began to close."""
         return bool(self.disconnecting or self._writeDisconnecting)  # type: ignore[attr-defined]
 
-    def expired(self, now: float) -> None:  # noqa: ARG002 - Timed's signature
-        """Cut a peer that has not read anything for too long."""
-        if self.unsent and getattr(self, "connected", False):
-            self.error = DeadlineExceeded("write_timeout", "the peer does not read")
-            self.abortConnection()  # type: ignore[attr-defined]  # the transport's own
+    def getPeer(self) -> Any:
+        """Return the client's address: behind a trusted proxy, the one that it named."""
+        return self.client_address or super().getPeer()  # type: ignore[misc]  # the transport's own
 
-    def _watch_writes(self) -> None:
+    # -- the write deadline
+
+    def startWriting(self) -> None:
         """Bytes are left waiting: give the peer its time to read some of them."""
-        listener = self.server.listener
-        if listener.write_timeout:
-            timers = listener.timers
-            timers.arm(self, timers.now() + listener.write_timeout)
+        super().startWriting()  # type: ignore[misc]  # the transport's own
+        if self.deadline == NEVER and self.unsent:
+            self._arm(self.server.listener.write_timeout)
+
+    def stopWriting(self) -> None:
+        """Nothing waits any more."""
+        super().stopWriting()  # type: ignore[misc]  # the transport's own
+        self.deadline = NEVER
+        if self._goodbye:
+            self._arm(GOODBYE)
+
+    def await_goodbye(self) -> None:
+        """Wait for the peer to answer TLS's goodbye, which it need not do (RFC 8446 §6.1), for some time only."""
+        self._goodbye = True
+        if not self.unsent:
+            self._arm(GOODBYE)
+
+    def expired(self, now: float) -> None:  # noqa: ARG002 - Timed's signature
+        """Cut a peer that has not read anything for too long; close behind one that does not answer our goodbye."""
+        if self.unsent:
+            self.error = DeadlineExceeded("write_timeout", "the peer does not read")
+            self.abortConnection()
+        elif self._goodbye and self.producer is None:  # type: ignore[attr-defined]
+            FileDescriptor.loseConnection(self)  # type: ignore[arg-type]  # beneath TLS
+        elif self._goodbye:
+            self._arm(GOODBYE)
+
+    def _arm(self, seconds: float) -> None:
+        if seconds:
+            timers = self.server.listener.timers
+            timers.arm(self, timers.now() + seconds)
 
     def _wrote(self, size: int) -> None:
         self.bytes_out += size
         if self.deadline != NEVER:
             listener = self.server.listener
             self.deadline = listener.timers.now() + listener.write_timeout
+
+    # -- writing
+
+    def _isSendBufferFull(self) -> bool:
+        return bool(self.unsent > self.server.listener.write_buffer)
 
     def writeSomeData(self, data: bytes) -> int | BaseException:
         """Send what the kernel takes, and note that the peer made progress."""
@@ -115,7 +167,7 @@ class _Metered:
             or self.dataBuffer
             or not self.connected  # type: ignore[attr-defined]  # these are the transport's own
             # after loseConnection, what is written goes the ordinary way, which knows what becomes of it
-            or self.disconnecting  # type: ignore[attr-defined]
+            or self.disconnecting
             or self._writeDisconnecting  # type: ignore[attr-defined]
             # with startTLS these are not yet the bytes that go over the wire
             or self.TLS  # type: ignore[attr-defined]
@@ -126,10 +178,12 @@ class _Metered:
             return
         try:
             size: int = self.socket.send(data)  # type: ignore[attr-defined]
-        except OSError:
+        except OSError as error:
             # Either the kernel's buffer is full, or the connection is broken: the reactor will find out which, in
-            # its own turn, as every protocol expects.
+            # its own turn, as every protocol expects. But the kernel tells only once what has broken it.
             size = 0
+            if error.errno not in _FULL:
+                self.error = error
         self.bytes_out += size
         if size != len(data):
             self._write_in_turn(data[size:] if size else data)
@@ -137,25 +191,85 @@ class _Metered:
     def _write_in_turn(self, data: bytes) -> None:
         """Write in Twisted's way: buffered until the reactor says that the socket is writable."""
         super().write(data)  # type: ignore[misc]  # the transport's own
-        if self.deadline == NEVER and self.unsent:
-            self._watch_writes()
 
     def writeSequence(self, iovec: Any) -> None:
         """Write the pieces as one."""
         self.write(b"".join(iovec))
 
+    # -- reading
+
+    def startReading(self) -> None:
+        """Read, but deliver first what was held back."""
+        self.reading = True
+        if self._held is None:
+            super().startReading()  # type: ignore[misc]  # the transport's own
+        else:
+            self.reactor.callLater(0, self._deliver_held)  # type: ignore[attr-defined]
+
+    def stopReading(self) -> None:
+        """Read nothing more for now."""
+        self.reading = False
+        super().stopReading()  # type: ignore[misc]  # the transport's own
+
+    def hold(self, deliver: Callable[[], None]) -> bool:
+        """Keep what was read ahead from a protocol that has paused us; False where it has not, and may have it now.
+
+        ``deliver`` is called once reading goes on, before anything more is read.
+        """
+        if self.reading or not self.connected:  # type: ignore[attr-defined]
+            return False
+        self._held = deliver
+        return True
+
+    def _deliver_held(self) -> None:
+        if self._held is None or not self.reading:
+            return  # done, or paused again
+        deliver, self._held = self._held, None
+        super().startReading()  # type: ignore[misc]  # the transport's own
+        try:
+            deliver()
+        except Exception:  # noqa: BLE001 - it costs this connection only
+            _log.failure("dataReceived failed")
+            self.connectionLost(Failure())
+
+    # -- ending
+
+    def loseConnection(self) -> None:
+        """Close behind what was written."""
+        super().loseConnection()  # type: ignore[misc]  # the transport's own
+        if self.TLS:  # type: ignore[attr-defined]
+            self.await_goodbye()
+
+    def abortConnection(self) -> None:
+        """Close at once; what is still written goes nowhere."""
+        super().abortConnection()  # type: ignore[misc]  # the transport's own
+        self.disconnecting = 1
+
+    def readConnectionLost(self, reason: Any) -> None:
+        """The peer closed its side."""
+        self.peer_closed = not self.closed_here
+        super().readConnectionLost(reason)  # type: ignore[misc]  # the transport's own
+
     def connectionLost(self, reason: Any) -> None:
-        """Forget the write deadline."""
+        """Tell the protocol, whoever that is by now, and see to it that the connection's books are closed."""
+        owner, self.owner = self.owner, None
+        if owner is None:
+            super().connectionLost(reason)  # type: ignore[misc]  # the transport's own
+        else:
+            if self.error is None and reason.check(ConnectionLost):
+                self.error = self._kernels_error()
+            owner.lose(reason, super().connectionLost)  # type: ignore[misc]
+        self._held = None
         self.server.listener.timers.disarm(self)
-        super().connectionLost(reason)  # type: ignore[misc]  # the transport's own
+
+    def _kernels_error(self) -> OSError | None:
+        """Ask what broke the connection while nothing was read or written."""
+        number = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # type: ignore[attr-defined]
+        return OSError(number, os.strerror(number)) if number else None
 
 
 class TcpTransport(_Metered, tcp.Server):  # type: ignore[misc]  # _Metered.write stands before Twisted's
     """One accepted TCP connection."""
-
-    def getPeer(self) -> Any:
-        """Return the client's address: behind a trusted proxy, the one that it named."""
-        return self.client_address or super().getPeer()
 
     def doRead(self) -> Any:
         """Receive once, count, and deliver."""
@@ -182,6 +296,9 @@ class UnixTransport(_Metered, unix.Server):  # type: ignore[misc]
             self._write_in_turn(data)
         else:
             super().write(data)
+
+    def _isSendBufferFull(self) -> bool:
+        return len(self._sendmsgQueue) > self._fileDescriptorBufferSize or super()._isSendBufferFull()
 
     def _dataReceived(self, data: bytes | None) -> Any:
         self.bytes_in += len(data or b"")
@@ -214,20 +331,26 @@ class _Hardened:
 
     def close_in_order(self) -> Deferred[None]:
         """Turn newcomers away, accept who is through the handshake, then close."""
-        wait = LAST_CALL if turn_newcomers_away(self.socket) else 0.0
+        # A filter is the socket's, not this process's: on one that is not ours it would outlive us, for everybody.
+        wait = LAST_CALL if self._is_ours and turn_newcomers_away(self.socket) else 0.0
         return deferLater(self.reactor, wait, self.stopListening)
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether we made the socket, and nobody else listens on it."""
+        return bool(self._shouldShutdown)  # type: ignore[attr-defined]  # Twisted's word for it
 
     def connectionLost(self, reason: Any) -> None:
         """Close, but first accept all that the kernel has queued, and would reset."""
-        before = -1
-        while before != self.listener.accepted:
-            before = self.listener.accepted
+        queued = self.backlog or LARGEST_QUEUE  # type: ignore[attr-defined]  # none where the socket was given to us
+        for _ in range(0, queued + 1, ACCEPTS):  # whoever still comes must not put the end off
             self.doRead()
         self._forget_pause()
         super().connectionLost(reason)  # type: ignore[misc]  # the port's own
 
     def _accepted(self, connection: socket.socket, peer: Any) -> None:
         """Make one connection. Its failure is its own."""
+        protocol = transport = None
         try:
             protocol = self.factory.buildProtocol(self._buildAddr(_with_scope(peer)))  # type: ignore[attr-defined]
             if protocol is None:
@@ -237,11 +360,16 @@ class _Hardened:
             session = self.sessionno
             self.sessionno = session + 1
             transport = self.transport(connection, protocol, peer, self, session, self.reactor)  # type: ignore[attr-defined]
-            transport.bufferSize = self.listener.write_buffer
             protocol.makeConnection(transport)
         except Exception:  # noqa: BLE001 - one connection's failure is no other's
             _log.failure("a connection could not be set up on {listener}", listener=self.listener.name)
-            connection.close()
+            if transport is None:
+                connection.close()
+                self.listener.give_back(protocol)
+            else:
+                # The reactor knows it by now, and must not be left with the number of a closed socket.
+                with contextlib.suppress(Exception):  # from a protocol that is only half there
+                    transport.connectionLost(Failure())
 
     def _pause_accepting(self, error: OSError) -> None:
         """Wait for the system to have room again, longer each time (EMFILE, ENFILE, ENOBUFS, ENOMEM)."""
@@ -285,10 +413,21 @@ class UnixPort(_Hardened, unix.Port):
 
     transport = UnixTransport
 
+    def disown(self) -> None:
+        """Leave the file alone: its mode, and whether it exists, are somebody else's affair."""
+        # Twisted changes and removes the file of every path but those of the abstract namespace, which have no file.
+        self._bindPath = b"\0" + self._bindPath
+
+    def connectionLost(self, reason: Any) -> None:
+        """Close, though somebody may have removed the file."""
+        if not os.path.lexists(self._bindPath):
+            self.disown()
+        super().connectionLost(reason)
+
 
 def _with_scope(peer: Any) -> Any:
     """Write the scope of a link-local IPv6 address into its text, as Twisted does."""
-    if len(peer) == 4 and peer[3]:  # noqa: PLR2004 - host, port, flow, scope
+    if isinstance(peer, tuple) and len(peer) == 4 and peer[3]:  # noqa: PLR2004 - host, port, flow, scope
         host = socket.getnameinfo(peer, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
         return (host, *peer[1:])
     return peer
@@ -334,7 +473,10 @@ class ListeningReactor:
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory) -> Any:
         """Listen on a socket that somebody else has bound, such as systemd (IReactorSocket)."""
         if addressFamily == socket.AF_UNIX:
-            return self._start(UnixPort._fromListeningDescriptor(self._reactor, fileDescriptor, factory))  # noqa: SLF001
+            adopted = UnixPort._fromListeningDescriptor(self._reactor, fileDescriptor, factory)  # noqa: SLF001
+            adopted.disown()
+            adopted.backlog = self._listener.backlog(adopted.backlog)
+            return self._start(adopted)
         made = TcpPort._fromListeningDescriptor(self._reactor, fileDescriptor, addressFamily, factory)  # noqa: SLF001
         return self._start(made)
 
