@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from netapp.listeners import access
@@ -70,10 +70,13 @@ def test_membership_is_that_of_the_networks_one_by_one(written, hosts):
         assert (str(host) in found) is any(meant in network for network in found.networks)
 
 
+@example("::/80")
 @given(cidrs)
 def test_a_network_holds_its_first_and_last_host_and_no_neighbour(cidr):
     found = AddressSet([cidr])
     network = found.networks[0]
+    # a wide IPv6 network ends among the IPv4-mapped addresses, and those are IPv4's, whichever network they are asked of
+    assume(not any(read_address(str(end)).version != network.version for end in (network[0], network[-1])))
     assert str(network[0]) in found
     assert str(network[-1]) in found
     kind = type(network[0])
