@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from netapp.protocols.http1.policy import HttpPolicy
 
 TOO_LARGE = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+_FIXED = 64
+"""Bytes, at most, of a header section that is neither target nor field: method, version, spaces and line ends."""
 
 # RFC 3986 §3.2.2: an IP literal in brackets or a registered name, then a port; no userinfo (RFC 9110 §4.2.4)
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~!$&'()*+,;=%-]{1,253})(?::[0-9]{0,5})?")
@@ -32,10 +34,11 @@ class Head:
     ``chunked`` and ``length`` say how the content is framed (RFC 9112 §6.3); ``length`` is 0 for none.
     """
 
-    __slots__ = ("chunked", "expect", "host", "keep_alive", "length", "path", "query")
+    __slots__ = ("chunked", "closes", "expect", "host", "keep_alive", "length", "path", "query")
 
     def __init__(self, *, keep_alive: bool) -> None:
         self.chunked = False
+        self.closes = False
         self.expect = False
         self.host = ""
         self.keep_alive = keep_alive
@@ -45,7 +48,11 @@ class Head:
 
 
 def check_limits(target: bytes, raw: RawHeaders, policy: HttpPolicy, pending: int = 0) -> None:
-    """Hold a header section, complete or not, to its limits; ``pending`` bytes of it may be in no field yet.
+    """Hold a header section, complete or not, to its limits.
+
+    ``pending`` counts the bytes of an incomplete one, as far as they are known: request line, fields, and what is in
+    no field yet. Only white space beside a field's value is in none of the limits, so over the sum of them no section
+    can still become one that is within each: the answer does not depend on how the bytes were split.
 
     Raises HttpError 414 (RFC 9110 §15.5.15) or 431 (RFC 6585 §5).
     """
@@ -53,10 +60,10 @@ def check_limits(target: bytes, raw: RawHeaders, policy: HttpPolicy, pending: in
         raise HttpError(HTTPStatus.REQUEST_URI_TOO_LONG, f"the target is over {policy.max_request_line} bytes")
     if len(raw) > policy.max_headers:
         raise HttpError(TOO_LARGE, f"there are more than {policy.max_headers} header fields")
-    size = pending
+    size = 0
     for name, value in raw:
         size += len(name) + len(value) + 4
-    if size > policy.max_header_size:
+    if size > policy.max_header_size or pending > policy.max_request_line + policy.max_header_size + _FIXED:
         raise HttpError(TOO_LARGE, f"the header section is over {policy.max_header_size} bytes")
 
 
@@ -98,15 +105,17 @@ def _read_special(head: Head, name: bytes, value: bytes, version: str) -> None:
     elif name == b"connection":
         options = {option.strip() for option in value.lower().split(b",")}
         if b"close" in options:
+            head.closes = True  # for good, whatever another Connection field says (RFC 9112 §9.3)
             head.keep_alive = False
         elif b"keep-alive" in options:
-            head.keep_alive = True
+            head.keep_alive = not head.closes
     elif name == b"transfer-encoding":
-        # RFC 9112 §6.1: a server that is sent codings it does not understand answers 501; HTTP/1.0 has none
+        # RFC 9112 §6.1: HTTP/1.0 has none. §6.3: where chunked is not the last, the end of the content is anybody's
+        # guess, which is 400; and so for every other coding: who stacks them wants two readers to differ
         if version == "1.0":
             raise HttpError(HTTPStatus.BAD_REQUEST, "Transfer-Encoding in HTTP/1.0")
         if value.strip(b" \t").lower() != b"chunked":
-            raise HttpError(HTTPStatus.NOT_IMPLEMENTED, "the only transfer coding understood here is chunked")
+            raise HttpError(HTTPStatus.BAD_REQUEST, "the only transfer coding understood here is chunked")
         head.chunked = True
     elif value.strip(b" \t").lower() == b"100-continue":
         head.expect = version != "1.0"  # RFC 9110 §10.1.1: ignored in an HTTP/1.0 request
@@ -115,6 +124,10 @@ def _read_special(head: Head, name: bytes, value: bytes, version: str) -> None:
 
 
 _SPECIAL = frozenset({b"host", b"content-length", b"connection", b"transfer-encoding", b"expect"})
+FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+# what else llhttp reads: tunnels, and methods of RTSP, whose version it then takes for that of HTTP
+_NOT_OFFERED = frozenset({"CONNECT", "ANNOUNCE", "DESCRIBE", "FLUSH", "GET_PARAMETER", "PAUSE", "PLAY", "RECORD"})
+_NOT_OFFERED |= {"REDIRECT", "SETUP", "SET_PARAMETER", "TEARDOWN"}
 
 
 def _read_target(head: Head, method: str, target: bytes, host: bytes | None, version: str) -> None:
@@ -124,8 +137,8 @@ def _read_target(head: Head, method: str, target: bytes, host: bytes | None, ver
             raise HttpError(HTTPStatus.BAD_REQUEST, "no Host field")
     else:
         head.host = check_host(host)
-    if method == "CONNECT":
-        raise HttpError(HTTPStatus.NOT_IMPLEMENTED, "CONNECT is not offered here")
+    if method in _NOT_OFFERED:
+        raise HttpError(HTTPStatus.NOT_IMPLEMENTED, f"{method} is not offered here")
     if not target.startswith(b"/"):
         if target == b"*":
             if method != "OPTIONS":

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
+_UPGRADE_REQUIRED = 426
 
 _LINES: dict[int, bytes] = {}
 # the connection's own: a responder that sets one of these cannot know what the connection will do
@@ -41,9 +42,11 @@ date_line = _DateLine()
 
 
 def status_line(status: int) -> bytes:
-    """Return ``HTTP/1.1 200 OK`` and its line end."""
+    """Return ``HTTP/1.1 200 OK`` and its line end; ValueError for what is no final status (RFC 9110 §15)."""
     line = _LINES.get(status)
     if line is None:
+        if not 200 <= status <= 999:  # noqa: PLR2004 - the first final status, and the last of three digits
+            raise ValueError(f"not the status of a final response: {status}")
         line = _LINES[status] = b"HTTP/1.1 %d %b\r\n" % (status, reason_phrase(status).encode())
     return line
 
@@ -71,6 +74,10 @@ def write_head(status: int, raw: RawHeaders, framing: bytes, connection: bytes) 
             if name == b"date":
                 parts[1] = b""
                 parts.append(b"date: %b\r\n" % value)
+            elif name == b"upgrade" and status == _UPGRADE_REQUIRED:
+                # RFC 9110 §15.5.22: 426 names what is required; and Connection names Upgrade, wherever it stands (§7.8)
+                parts.append(b"upgrade: %b\r\n" % value)
+                connection = (connection[:-2] + b", " if connection else b"connection: ") + b"upgrade\r\n"
         else:
             parts.append(b"%b: %b\r\n" % (name, value))
     parts.append(framing)
@@ -80,8 +87,10 @@ def write_head(status: int, raw: RawHeaders, framing: bytes, connection: bytes) 
 
 
 def announced_length(raw: RawHeaders) -> int | None:
-    """Return the Content-Length that a responder set for a stream, if it did; ValueError when it is no number."""
+    """Return the Content-Length that a responder set, if it did; ValueError when it is no number (RFC 9110 §8.6)."""
     for name, value in raw:
         if name == b"content-length":
+            if not value.isdigit():
+                raise ValueError(f"not a Content-Length: {value!r}")
             return int(value)
     return None
