@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
+from netapp.errors import NetappError
 from netapp.http.errors import HttpError
 from netapp.protocols.http1.pace import Pace
 
@@ -15,19 +16,37 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 
+PIECE = 64
+"""Bytes that holding a piece of content takes beside its own: a client must not have us hold a flood of crumbs."""
+
+
 class StreamBody:
     """The content of one request, fed by the connection and read by a responder.
 
     ``demand`` is called when a reader waits for more: the connection then sends ``100 Continue``, if the client is
-    waiting for it, and goes on reading. ``size`` counts the bytes held, ``pace`` those that ever came.
+    waiting for it, and goes on reading. ``size`` says how many bytes of memory are held, ``pace`` counts those of the
+    content that ever came.
     """
 
-    __slots__ = ("_chunks", "_demand", "_error", "_waiter", "complete", "discarding", "pace", "size")
+    __slots__ = (
+        "_chunks",
+        "_demand",
+        "_error",
+        "_overhead",
+        "_seen",
+        "_waiter",
+        "complete",
+        "discarding",
+        "pace",
+        "size",
+    )
 
     def __init__(self, demand: Callable[[], None], now: float) -> None:
         self._chunks: deque[bytes] = deque()
         self._demand = demand
         self._error: BaseException | None = None
+        self._overhead = 0
+        self._seen = -1
         self._waiter: Deferred[None] | None = None
         self.complete = False
         self.discarding = False
@@ -38,7 +57,7 @@ class StreamBody:
         """Take a piece of content from the connection."""
         if not self.discarding:
             self._chunks.append(data)
-            self.size += len(data)
+            self.size += len(data) + PIECE
             self._wake()
 
     def end(self) -> None:
@@ -53,21 +72,29 @@ class StreamBody:
             self._wake()
 
     def discard(self) -> None:
-        """Drop what is held and what still comes: nobody will read it."""
+        """Drop what is held and what still comes: its response is over. Who reads on regardless is told."""
         self.discarding = True
         self._chunks.clear()
         self.size = 0
+        self.fail(NetappError("the content was dropped, because its response was over"))
+
+    def overhead(self, size: int) -> int:
+        """Count a read of ``size`` bytes; return how many bytes came since the last read that held any content."""
+        if self.pace.received != self._seen:
+            self._seen = self.pace.received
+            self._overhead = 0
+        else:
+            self._overhead += size
+        return self._overhead
 
     async def read(self, limit: int | None = None) -> bytes:
         """Return all of the content; HttpError 413 when it has more than ``limit`` bytes."""
-        parts: list[bytes] = []
-        total = 0
+        content = bytearray()  # and no list: chunks of a few bytes would take twenty times their size in it
         async for chunk in self:
-            total += len(chunk)
-            if limit is not None and total > limit:
+            content += chunk
+            if limit is not None and len(content) > limit:
                 raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the content is over {limit} bytes")
-            parts.append(chunk)
-        return b"".join(parts)
+        return bytes(content)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -76,13 +103,13 @@ class StreamBody:
         while not self._chunks:
             if self._error is not None:
                 raise self._error
-            if self.complete or self.discarding:
+            if self.complete:
                 raise StopAsyncIteration
             waiter = self._waiter = Deferred()
             self._demand()
             await waiter
         chunk = self._chunks.popleft()
-        self.size -= len(chunk)
+        self.size -= len(chunk) + PIECE
         return chunk
 
     def _wake(self) -> None:
