@@ -53,6 +53,8 @@ class Http1Factory(ServerFactory):
             clock = cast("IReactorTime", reactor)
         self.responder = responder
         self.policy = policy or HttpPolicy()
+        self.rearms = self.policy.keepalive_timeout < self.policy.header_timeout
+        """Whether an idle connection's deadline may be nearer than one that it is filed for in the wheel already."""
         self.clock = clock
         self.timers = Timers(self.clock) if timers is None else timers
         self.name = name
@@ -77,23 +79,23 @@ class Http1Factory(ServerFactory):
     def failed(self, request: Request, error: BaseException) -> Response:
         """Turn a responder's exception into its response; one that nobody foresaw is logged with its traceback."""
         if status_of(error) == SERVER_ERROR and not isinstance(error, HttpError):
-            _log.error(
-                "the responder of {request} failed: {error!r}",
-                request=request,
-                error=error,
-                log_failure=_failure(error),
-            )
-        return error_response(error, request)
+            self.defect("the responder of {request} failed: {error!r}", request, error)
+        try:
+            return error_response(error, request)
+        except Exception as problem:  # noqa: BLE001 - the error's own fields, or those that a filter wants in it
+            self.defect("the error page of {request} failed: {error!r}", request, problem)
+            return error_response(HttpError(SERVER_ERROR))
 
     def cut_short(self, request: Request, error: BaseException) -> None:
-        """Log a response that could not be completed, unless it was its client who left."""
+        """Log a response that could not be completed, unless that was its client's doing."""
+        if isinstance(error, HttpError) and error.status < SERVER_ERROR:
+            return
         if not isinstance(error, (CancelledError, PeerAborted)):
-            _log.error(
-                "the response to {request} was cut short: {error!r}",
-                request=request,
-                error=error,
-                log_failure=_failure(error),
-            )
+            self.defect("the response to {request} was cut short: {error!r}", request, error)
+
+    def defect(self, text: str, request: Request, error: BaseException) -> None:
+        """Log an exception that nobody foresaw, with its traceback; ``text`` may name the request and the error."""
+        _log.error(text, request=request, error=error, log_failure=_failure(error))
 
     def describe_peer(self, transport: Any) -> Peer:
         """Describe the client of a connection that no netapp listener carries."""

@@ -11,14 +11,20 @@ from collections import deque
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
-from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
+from httptools import (
+    HttpParserCallbackError,
+    HttpParserError,
+    HttpParserInvalidMethodError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+)
 
-from netapp.errors import DeadlineExceeded, LimitExceeded, ProtocolViolation
+from netapp.errors import DeadlineExceeded, Draining, LimitExceeded, ProtocolViolation
 from netapp.http.errors import HttpError
 from netapp.http.headers import Headers, RawHeaders
 from netapp.protocols.http1.body import StreamBody
 from netapp.protocols.http1.exchange import DISCARD, Http1Request
-from netapp.protocols.http1.head import Head, check_limits, read_head
+from netapp.protocols.http1.head import FRAMING, Head, check_limits, read_head
 from netapp.protocols.http1.pace import LOOK
 from netapp.protocols.http1.writer import CONTINUE
 from netapp.timers import NEVER
@@ -27,6 +33,13 @@ if TYPE_CHECKING:
     from netapp.errors import NetappError
     from netapp.peer import Peer
     from netapp.protocols.http1.factory import Http1Factory
+
+_BEGUN_NOW = -1
+_LIMITS: dict[int, str] = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "max_body",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "max_request_line",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "max_header_size",
+}
 
 
 class Http1Receiver:
@@ -37,12 +50,16 @@ class Http1Receiver:
     - ``_queue``: requests that wait for their turn;
     - ``_current``: the request that is being answered, by the other half;
     - ``_rest``: bytes behind an offered upgrade, which may not be HTTP/1;
-    - ``_deaf``: nothing more is parsed, but what was accepted is still answered.
+    - ``_deaf``: nothing more is parsed, but what was accepted is still answered;
+    - ``_closing``: no further response is begun;
+    - ``_draining``: when everything that was accepted has been answered, there is no waiting for more.
     """
 
     __slots__ = (
+        "_closing",
         "_current",
         "_deaf",
+        "_draining",
         "_factory",
         "_head_size",
         "_headers",
@@ -73,6 +90,8 @@ class Http1Receiver:
         self._rest: bytes | None = None
         self._scheme = "http"
         self._deaf = False
+        self._closing = False
+        self._draining = False
         self.ending: NetappError | None = None
         self.peer: Peer | None = None
         self.transport: Any = None
@@ -98,16 +117,19 @@ class Http1Receiver:
         if self._rest is not None:
             self._rest += data
             return
-        began = not self._in_head
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
-            self._rest = data[upgrade.args[0] :]
-            self.transport.pauseProducing()
+            self._hold(data[upgrade.args[0] :])
+        except HttpParserCallbackError:
+            raise  # a defect of ours, and not the client's: it costs the connection, and is logged by who carries it
         except HttpParserError as error:
             self._parse_failed(error)
-        if self._in_head:
-            self._limit_head(0 if began else len(data))
+        else:
+            if self._in_head:
+                self._limit_head(len(data))
+            elif self._reading is not None:
+                self._limit_framing(self._reading, len(data))
         if self._queue and self._current is None:
             self._serve()
 
@@ -116,7 +138,7 @@ class Http1Receiver:
     def on_message_begin(self) -> None:
         """A request's first byte."""
         self._in_head = True
-        self._head_size = 0
+        self._head_size = _BEGUN_NOW
         self._headers = []
         self._target = b""
 
@@ -143,21 +165,27 @@ class Http1Receiver:
             check_limits(self._target, raw, factory.policy)
             head = read_head(method, self._target, version, raw, factory.policy)
         except HttpError as error:
-            self._refuse(error)
+            self._refuse(error, method)
             return
+        content = head.chunked or head.length > 0
         request = Http1Request(
             method,
             self._target,
             Headers.from_raw(raw),
-            cast("Peer", self.peer),
+            self.peer,  # type: ignore[arg-type]  # set before the first byte; a cast would cost a call for each request
             host=head.host,
             scheme=self._scheme,
             protocol="HTTP/1.1" if version == "1.1" else "HTTP/1.0",
             raw_path=head.path,
             query_string=head.query,
             started=factory.timers.now(),
-        ).framed(keep_alive=head.keep_alive, upgradable=parser.should_upgrade())
-        if head.length or head.chunked:
+        ).framed(
+            # where the parser, which looks at Proxy-Connection too, will read no further, nothing further can be read
+            keep_alive=head.keep_alive and parser.should_keep_alive(),
+            # RFC 9110 §7.8: not in HTTP/1.0; and content would have to be read before the other protocol begins
+            upgradable=parser.should_upgrade() and version == "1.1" and not content,
+        )
+        if content:
             self._expect_content(request, head)
         self._enqueue(request)
 
@@ -180,35 +208,56 @@ class Http1Receiver:
 
     def on_message_complete(self) -> None:
         """The request is complete."""
-        request, self._reading = self._reading, None
-        if request is not None:
-            cast("StreamBody", request.stream).end()
-            self.deadline = NEVER
-            if self._current is None and not self._queue:
-                self._await_request()
+        request = self._reading
+        if request is None or self._parser.should_upgrade():
+            return  # it has no content; or only the parser thinks so: see _read_offered_content
+        self._reading = None
+        self.deadline = NEVER
+        if self._current is None and not self._queue:
+            self._await_request()
+        cast("StreamBody", request.stream).end()  # last: its reader may answer at once, and that may end it all
 
     # -- limits and faults
 
     def _limit_head(self, size: int) -> None:
         """A header section is incomplete: hold its time and its size to their limits.
 
-        Its clock starts with its first byte and is not touched by the ones that follow. ``size`` counts the bytes
-        that came after the read it began in, so that a field without an end is bounded too.
+        Its clock starts with its first byte and is not touched by the ones that follow. ``size`` is that of the read.
         """
-        self._head_size += size
-        if size == 0 and self._current is None and not self._queue:
-            self._arm(self._factory.policy.header_timeout)
+        if self._deaf:
+            return
+        if self._head_size == _BEGUN_NOW:
+            self._head_size = 0
+            if self._current is None and not self._queue:
+                self._arm(self._factory.policy.header_timeout)
+        else:
+            self._head_size += size
+        error = self._over_limits()
+        if error is not None:
+            self._refuse(error)
+
+    def _over_limits(self) -> HttpError | None:
         try:
             check_limits(self._target, self._headers, self._factory.policy, self._head_size)
         except HttpError as error:
-            self._refuse(error)
+            return error
+        return None
+
+    def _limit_framing(self, request: Http1Request, size: int) -> None:
+        """Bound what is neither content nor progress: chunk extensions (RFC 9112 §7.1.1) and trailer fields."""
+        limit = self._factory.policy.max_header_size
+        if cast("StreamBody", request.stream).overhead(size) > limit:
+            error = HttpError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"over {limit} bytes beside the content")
+            self._break_content(error, LimitExceeded("max_header_size"))
 
     def _expect_content(self, request: Http1Request, head: Head) -> None:
         """Set up the stream of a request's content, its clock and ``100 Continue``."""
         timers = self._factory.timers
         request.body = request.stream = StreamBody(self._demand, timers.now())
-        request.expects = head.expect
         request.remaining = DISCARD + 1 if head.chunked else head.length
+        if head.expect:
+            request.expects = True
+            request.stream.pace.pause(timers.now())  # until it is asked to go on, the client owes nothing
         self._reading = request
         self._arm(LOOK)
 
@@ -231,14 +280,16 @@ class Http1Receiver:
     def _break_content(self, error: HttpError, ending: NetappError) -> None:
         """Content cannot be taken to its end: whoever reads it is told, and the connection ends after the answer."""
         request = cast("Http1Request", self._reading)
+        answered = request is not self._current and not (self._queue and request in self._queue)
         self._reading = None
         self._deaf = True
         self.ending = ending
         request.keep_alive = False
         self._factory.refused(error.status)
-        cast("StreamBody", request.stream).fail(error)
-        if request is not self._current and not (self._queue and request in self._queue):
-            self._end()  # its answer went out already; nothing is left to say
+        if answered:
+            self._end()  # nothing is left to say
+        else:
+            cast("StreamBody", request.stream).fail(error)
 
     def _parse_failed(self, error: HttpParserError) -> None:
         """Bytes that are not HTTP: tell the client, behind the answers to what came before."""
@@ -247,24 +298,30 @@ class Http1Receiver:
             self._break_content(HttpError(HTTPStatus.BAD_REQUEST, "the content's framing is malformed"), violation)
             return
         last = self._queue[-1] if self._queue else self._current
-        if last is not None and not last.keep_alive:
-            return  # what follows a request that said "close" is nobody's
+        if self._deaf or (last is not None and not last.keep_alive):
+            self._deaf = True  # what follows a request that said "close" is nobody's
+            return
+        over = self._over_limits() if self._in_head else None
+        if over is not None:
+            self._refuse(over)  # as it would have been, had the bytes come one by one
+            return
         if isinstance(error, HttpParserInvalidMethodError):
             self._refuse(HttpError(HTTPStatus.NOT_IMPLEMENTED, "not a method that is known here"))
         else:
             self._refuse(HttpError(HTTPStatus.BAD_REQUEST, "the request is malformed"))
         self.ending = violation
 
-    def _refuse(self, error: HttpError) -> None:
+    def _refuse(self, error: HttpError, method: str = "GET") -> None:
         """Queue an error's response; nothing more is read, and the connection closes after it."""
         if self._deaf:
             return
-        made = Http1Request("GET", self._target, Headers.from_raw(self._headers), cast("Peer", self.peer))
+        made = Http1Request(method, self._target, Headers.from_raw(self._headers), cast("Peer", self.peer))
         request = made.framed(keep_alive=False)
         request.refused = error
         self._in_head = False
         self._deaf = True
-        self.ending = ProtocolViolation(error.detail)
+        limit = _LIMITS.get(error.status)
+        self.ending = LimitExceeded(limit, error.detail) if limit else ProtocolViolation(error.detail)
         self._factory.refused(error.status)
         self._enqueue(request)
 
@@ -276,13 +333,42 @@ class Http1Receiver:
         if len(queue) == self._factory.policy.max_pipelined:
             self.transport.pauseProducing()
 
+    def _hold(self, rest: bytes) -> None:
+        """The client offers an upgrade: what follows may be another protocol, so it waits until that is decided."""
+        if self._deaf:
+            return
+        if self._reading is not None:
+            self._read_offered_content(self._reading, rest)
+            return
+        self._rest = rest
+        if self._current is None and not self._queue:
+            self._parse_rest()  # decided already
+        else:
+            self.transport.pauseProducing()
+
+    def _read_offered_content(self, request: Http1Request, rest: bytes) -> None:
+        """Content follows after all.
+
+        httptools has llhttp take what follows an offered upgrade for the other protocol, even where the request has
+        content: read as requests, it would be smuggled ones. So it goes to a parser that knows nothing of the offer.
+        """
+        fields = [b"%b: %b\r\n" % pair for pair in request.headers.raw if pair[0] in FRAMING]
+        self._parser = HttpRequestParser(self)
+        self._deaf = True  # to a header section that was read already
+        self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(fields))
+        self._deaf = False
+        if rest:
+            self.dataReceived(rest)
+
     def _parse_rest(self) -> None:
-        """The client offered an upgrade that was not taken: what follows is HTTP/1 again (RFC 9110 §7.8)."""
+        """The upgrade was not taken: what follows is HTTP/1 again (RFC 9110 §7.8)."""
         rest, self._rest = cast("bytes", self._rest), None
         self._parser = HttpRequestParser(self)
         self._resume_reading()
         if rest:
             self.dataReceived(rest)
+        if self._current is None and not self._queue and self._reading is None and not self._closing:
+            self._await_request()
 
     def _resume_reading(self) -> None:
         paused = self._reading is not None and cast("StreamBody", self._reading.stream).pace.paused
@@ -297,13 +383,20 @@ class Http1Receiver:
 
     def _await_request(self) -> None:
         """Between two requests: the next one has its time to begin, or, once begun, to complete its head."""
-        policy = self._factory.policy
-        if self._in_head:
-            self._arm(policy.header_timeout)
+        factory = self._factory
+        if self._deaf:
+            self._end()  # there will be none
             return
-        timers = self._factory.timers
-        self.deadline = timers.now() + policy.keepalive_timeout
-        if not self.slot:
+        if self._in_head:
+            self._arm(factory.policy.header_timeout)
+            return
+        if self._draining:
+            self.ending = Draining("closed after its last answer: the server is stopping")
+            self._end()
+            return
+        timers = factory.timers
+        self.deadline = timers.now() + factory.policy.keepalive_timeout
+        if not self.slot or factory.rearms:
             timers.arm(self, self.deadline)
 
     def _look_at_content(self, now: float) -> None:
