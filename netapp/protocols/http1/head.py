@@ -26,6 +26,8 @@ _FIXED = 64
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~!$&'()*+,;=%-]{1,253})(?::[0-9]{0,5})?")
 _SCHEME = re.compile(rb"(https?)://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _VERSIONS = frozenset({"1.0", "1.1"})
+REMEMBERED = 256
+"""Bytes of a target that is worth remembering: 2,048 of these are half a MiB."""
 
 
 class Head:
@@ -34,17 +36,17 @@ class Head:
     ``chunked`` and ``length`` say how the content is framed (RFC 9112 §6.3); ``length`` is 0 for none.
     """
 
+    host: str
+    path: bytes
+    query: bytes
     __slots__ = ("chunked", "closes", "expect", "host", "keep_alive", "length", "path", "query")
 
     def __init__(self, *, keep_alive: bool) -> None:
         self.chunked = False
         self.closes = False
         self.expect = False
-        self.host = ""
         self.keep_alive = keep_alive
         self.length = 0
-        self.path = b""
-        self.query = b""
 
 
 def check_limits(target: bytes, raw: RawHeaders, policy: HttpPolicy, pending: int = 0) -> None:
@@ -95,7 +97,9 @@ def read_head(method: str, target: bytes, version: str, raw: RawHeaders, policy:
     if underscored:
         # CGI and WSGI turn '-' into '_': X_Real_IP would pass for X-Real-IP (as nginx, HAProxy and Envoy do)
         raw[:] = [pair for pair in raw if b"_" not in pair[0]]
-    _read_target(head, method, target, host, version)
+    # The same few targets are asked for again and again; long ones, which an attacker makes, are not remembered.
+    locate = _locate_again if len(target) <= REMEMBERED else _locate
+    head.host, head.path, head.query = locate(method, target, host, version)
     return head
 
 
@@ -130,13 +134,14 @@ _NOT_OFFERED = frozenset({"CONNECT", "ANNOUNCE", "DESCRIBE", "FLUSH", "GET_PARAM
 _NOT_OFFERED |= {"REDIRECT", "SETUP", "SET_PARAMETER", "TEARDOWN"}
 
 
-def _read_target(head: Head, method: str, target: bytes, host: bytes | None, version: str) -> None:
+def _locate(method: str, target: bytes, host: bytes | None, version: str) -> tuple[str, bytes, bytes]:
     """RFC 9112 §3.2: which form of target goes with which method, and what the effective host is."""
+    authority = ""
     if host is None:
         if version == "1.1":
             raise HttpError(HTTPStatus.BAD_REQUEST, "no Host field")
     else:
-        head.host = check_host(host)
+        authority = check_host(host)
     if method in _NOT_OFFERED:
         raise HttpError(HTTPStatus.NOT_IMPLEMENTED, f"{method} is not offered here")
     if not target.startswith(b"/"):
@@ -144,23 +149,26 @@ def _read_target(head: Head, method: str, target: bytes, host: bytes | None, ver
             if method != "OPTIONS":
                 raise HttpError(HTTPStatus.BAD_REQUEST, "the target '*' goes with OPTIONS only")
         else:
-            target = _absolute(head, target, host)
+            authority, target = _absolute(target, authority if host is not None else None)
     if b"#" in target:
         raise HttpError(HTTPStatus.BAD_REQUEST, "a fragment in the request target")
-    head.path, _, head.query = target.partition(b"?")
+    path, _, query = target.partition(b"?")
+    return authority, path, query
 
 
-def _absolute(head: Head, target: bytes, host: bytes | None) -> bytes:
+_locate_again = lru_cache(maxsize=2048)(_locate)
+
+
+def _absolute(target: bytes, host: str | None) -> tuple[str, bytes]:
     """Read an absolute-form target: its authority is the host, and the Host field must agree (RFC 9112 §3.2.2)."""
     found = _SCHEME.fullmatch(target)
     if found is None:
         raise HttpError(HTTPStatus.BAD_REQUEST, "a malformed request target")
     authority = check_host(found[2])
-    if host is not None and head.host != authority:
+    if host is not None and host != authority:
         raise HttpError(HTTPStatus.BAD_REQUEST, "the Host field and the request target disagree")
-    head.host = authority
     path = found[3]
-    return path if path.startswith(b"/") else b"/" + path
+    return authority, path if path.startswith(b"/") else b"/" + path
 
 
 @lru_cache(maxsize=1024)

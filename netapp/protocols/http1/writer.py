@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from email.utils import formatdate
+from time import time
 from typing import TYPE_CHECKING
 
 from netapp.http.errors import reason_phrase
@@ -24,16 +24,17 @@ _OWN = frozenset({b"connection", b"transfer-encoding", b"content-length", b"keep
 class _DateLine:
     """The Date field (RFC 9110 §6.6.1), made anew when the second has changed."""
 
-    __slots__ = ("_line", "_second")
+    __slots__ = ("_line", "_until")
 
     def __init__(self) -> None:
-        self._second = -1
+        self._until = 0.0
         self._line = b""
 
     def __call__(self) -> bytes:
-        second = int(time.time())
-        if second != self._second:
-            self._second = second
+        now = time()
+        if not self._until - 1 <= now < self._until:  # the second has passed, or somebody has set the clock back
+            second = int(now)
+            self._until = second + 1.0
             self._line = b"date: " + formatdate(second, usegmt=True).encode() + b"\r\n"
         return self._line
 
@@ -68,22 +69,25 @@ def write_head(status: int, raw: RawHeaders, framing: bytes, connection: bytes) 
 
     ``framing`` is the Content-Length or Transfer-Encoding line, ``connection`` the Connection line; both may be empty.
     """
-    parts = [status_line(status), date_line()]
+    lines = [b"%b: %b\r\n" % field for field in raw if field[0] not in _OWN]
+    date = date_line()
+    if len(lines) != len(raw):
+        date, connection = _settle_own(status, raw, lines, date, connection)
+    return b"".join((status_line(status), date, *lines, framing, connection, b"\r\n"))
+
+
+def _settle_own(
+    status: int, raw: RawHeaders, lines: list[bytes], date: bytes, connection: bytes
+) -> tuple[bytes, bytes]:
+    """See to fields that are the connection's own: most are dropped. Return the Date and the Connection line."""
     for name, value in raw:
-        if name in _OWN:
-            if name == b"date":
-                parts[1] = b""
-                parts.append(b"date: %b\r\n" % value)
-            elif name == b"upgrade" and status == _UPGRADE_REQUIRED:
-                # RFC 9110 §15.5.22: 426 names what is required; and Connection names Upgrade, wherever it stands (§7.8)
-                parts.append(b"upgrade: %b\r\n" % value)
-                connection = (connection[:-2] + b", " if connection else b"connection: ") + b"upgrade\r\n"
-        else:
-            parts.append(b"%b: %b\r\n" % (name, value))
-    parts.append(framing)
-    parts.append(connection)
-    parts.append(b"\r\n")
-    return b"".join(parts)
+        if name == b"date":
+            date = b"date: %b\r\n" % value
+        elif name == b"upgrade" and status == _UPGRADE_REQUIRED:
+            # RFC 9110 §15.5.22: 426 names what is required; and Connection names Upgrade, wherever it stands (§7.8)
+            lines.append(b"upgrade: %b\r\n" % value)
+            connection = (connection[:-2] + b", " if connection else b"connection: ") + b"upgrade\r\n"
+    return date, connection
 
 
 def announced_length(raw: RawHeaders) -> int | None:
