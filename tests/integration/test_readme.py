@@ -1,7 +1,6 @@
 """The README is typed, line by line, as somebody would who has just cloned the repository."""
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,13 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.pages import ROOT, Command, Session, blocks, commands
+from tests.support.tools import needs
 
 README = ROOT / "README.md"
-TOOLS = ("curl", "make", "openssl")
 
-pytestmark = pytest.mark.skipif(
-    any(shutil.which(tool) is None for tool in TOOLS), reason=f"the README asks for {', '.join(TOOLS)}"
-)
+pytestmark = needs("curl", "make", "openssl")
 
 
 def planned(target):

@@ -1,22 +1,19 @@
 """The tutorial and the how-to pages are done as they stand: their files written, their commands typed."""
 
-import shutil
-
 import pytest
 
 from tests.support.pages import ROOT, Session, blocks
+from tests.support.tools import needs
 
 DOCS = ROOT / "docs"
 EXAMPLE = ROOT / "examples" / "own_protocol"
-PLAYED = [DOCS / "tutorial.md", *sorted((DOCS / "how-to").glob("*.md"))]
-TOOLS = ("curl", "openssl")
+PAGES = [DOCS / "tutorial.md", *sorted((DOCS / "how-to").glob("*.md"))]
+PLAYED = [page for page in PAGES if any(block.language == "console" for block in blocks(page))]
 
 
-@pytest.mark.skipif(any(shutil.which(tool) is None for tool in TOOLS), reason=f"the pages use {', '.join(TOOLS)}")
+@needs("curl", "openssl")
 @pytest.mark.parametrize("page", PLAYED, ids=lambda page: page.stem)
 def test_every_file_and_every_command_of_a_page_does_what_is_shown(tmp_path, page):
-    if not any(block.language == "console" for block in blocks(page)):
-        pytest.skip("nothing is typed on this page")
     with Session(tmp_path) as somebody:
         somebody.play(page)
         somebody.stop()
