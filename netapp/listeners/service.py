@@ -24,6 +24,7 @@ from netapp.listeners.admission import Admission, AdmissionPolicy
 from netapp.listeners.connection import Connection
 from netapp.listeners.detect import Detection
 from netapp.listeners.metrics import ListenerMetrics
+from netapp.listeners.poller import Poller, reactor_for_transports
 from netapp.listeners.stages import TLS_ROUTE, Tls
 from netapp.listeners.transport import ListeningReactor
 from netapp.peer import Peer
@@ -92,6 +93,7 @@ class Listener(Service):
         self.port: IListeningPort | None = None
         self.winding_down = self.draining = False
         self._emptied: list[Deferred[None]] = []
+        self.poller: Any = None
         self._reactor = reactor
         self._trusted = AddressSet(proxy.trusted if proxy is not None else ())
         self._tls_factory: TLSMemoryBIOFactory | None = None
@@ -127,7 +129,14 @@ class Listener(Service):
         self._cut()
         stopped = maybeDeferred(self.stop_listening)
         stopped.addCallback(lambda _: self._cut())  # who came while the port was closing
-        return stopped.addCallback(lambda _: self.when_empty())
+        stopped.addCallback(lambda _: self.when_empty())
+        return stopped.addBoth(self._close_poller)
+
+    def _close_poller(self, result: Any) -> Any:
+        poller, self.poller = self.poller, None
+        if isinstance(poller, Poller):
+            poller.close()
+        return result
 
     def _cut(self) -> None:
         for connection in list(self.connections.values()):
@@ -180,6 +189,7 @@ class Listener(Service):
         if isinstance(result, Failure):
             raise self._cannot_listen(cast("BaseException", result.value))
         self.port = result
+        self.poller = reactor_for_transports(self._reactor) if isinstance(reactor, ListeningReactor) else None
 
     def _cannot_listen(self, error: BaseException) -> StartupError:
         cause = getattr(error, "socketError", error)

@@ -85,7 +85,9 @@ class _Metered:
     deadline = NEVER
     slot = 0
     disconnecting: int
+    protocol: Any
     server: Any
+    TLS: bool
     dataBuffer: bytes
     offset: int
     _tempDataLen: int
@@ -123,9 +125,10 @@ class _Metered:
 
     def await_goodbye(self) -> None:
         """Wait for the peer to answer TLS's goodbye, which it need not do (RFC 8446 §6.1), for some time only."""
-        self._goodbye = True
-        if not self.unsent:
-            self._arm(GOODBYE)
+        if self.connected:  # type: ignore[attr-defined]  # the transport's own
+            self._goodbye = True
+            if not self.unsent:
+                self._arm(GOODBYE)
 
     def expired(self, now: float) -> None:  # noqa: ARG002 - Timed's signature
         """Cut a peer that has not read anything for too long; close behind one that does not answer our goodbye."""
@@ -170,7 +173,7 @@ class _Metered:
             or self.disconnecting
             or self._writeDisconnecting  # type: ignore[attr-defined]
             # with startTLS these are not yet the bytes that go over the wire
-            or self.TLS  # type: ignore[attr-defined]
+            or self.TLS
             # a pull producer lives on the reactor's word that the buffer has run empty
             or (self.producer is not None and not self.streamingProducer)  # type: ignore[attr-defined]
         ):
@@ -190,7 +193,8 @@ class _Metered:
 
     def _write_in_turn(self, data: bytes) -> None:
         """Write in Twisted's way: buffered until the reactor says that the socket is writable."""
-        super().write(data)  # type: ignore[misc]  # the transport's own
+        # Twisted wants bytes proper, the kernel takes what is like them: whether it works must not depend on the peer.
+        super().write(data if isinstance(data, bytes) else bytes(memoryview(data)))  # type: ignore[misc]  # as above
 
     def writeSequence(self, iovec: Any) -> None:
         """Write the pieces as one."""
@@ -234,10 +238,19 @@ class _Metered:
 
     # -- ending
 
+    def startTLS(self, ctx: Any, normal: bool = True) -> None:  # noqa: FBT001, FBT002 - Twisted's signature
+        """Put TLS on the connection (ITLSTransport); where that fails, everything is as it was."""
+        protocol = self.protocol
+        try:
+            super().startTLS(ctx, normal)  # type: ignore[misc]  # the transport's own
+        except BaseException:
+            self.protocol, self.TLS = protocol, False
+            raise
+
     def loseConnection(self) -> None:
         """Close behind what was written."""
         super().loseConnection()  # type: ignore[misc]  # the transport's own
-        if self.TLS:  # type: ignore[attr-defined]
+        if self.TLS:
             self.await_goodbye()
 
     def abortConnection(self) -> None:
@@ -359,7 +372,7 @@ class _Hardened:
             self.sessionno: int
             session = self.sessionno
             self.sessionno = session + 1
-            transport = self.transport(connection, protocol, peer, self, session, self.reactor)  # type: ignore[attr-defined]
+            transport = self.transport(connection, protocol, peer, self, session, self.listener.poller)  # type: ignore[attr-defined]
             protocol.makeConnection(transport)
         except Exception:  # noqa: BLE001 - one connection's failure is no other's
             _log.failure("a connection could not be set up on {listener}", listener=self.listener.name)
@@ -414,7 +427,8 @@ class UnixPort(_Hardened, unix.Port):
     transport = UnixTransport
 
     def disown(self) -> None:
-        """Leave the file alone: its mode, and whether it exists, are somebody else's affair."""
+        """Leave the socket as it is when we close our end, and its file in any case: both are somebody else's."""
+        self._shouldShutdown = False
         # Twisted changes and removes the file of every path but those of the abstract namespace, which have no file.
         self._bindPath = b"\0" + self._bindPath
 
