@@ -84,6 +84,11 @@ class Tls(BufferingTLSTransport):
         if (await_goodbye := getattr(self.transport, "await_goodbye", None)) is not None:
             await_goodbye()
 
+    def unregisterProducer(self) -> None:
+        """Let go of the producer, but not of its last bytes, which Twisted drops when the close waits for them."""
+        self._aggregator.flush()
+        super().unregisterProducer()
+
     def _flushReceiveBIO(self) -> None:
         # Where the protocol has paused the socket, what is decrypted already would reach it nevertheless.
         hold = getattr(self.transport, "hold", None)

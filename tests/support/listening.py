@@ -6,6 +6,7 @@ import ssl
 import struct
 import time
 from pathlib import Path
+from unittest import mock
 
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -44,7 +45,7 @@ def sockets():
 
 
 @contextlib.asynccontextmanager
-async def serving():
+async def serving(last_call=0.0):
     """Make listeners; in the end, stop them all, and see that nothing is left of any connection."""
     before = sockets()
     made = []
@@ -53,7 +54,7 @@ async def serving():
         made.append(Served(events, factory, **options))
         return made[-1]
 
-    with Events() as events:
+    with Events() as events, mock.patch("netapp.listeners.transport.LAST_CALL", last_call):
         serve.events = events
         yield serve
         for served in made:
@@ -339,8 +340,14 @@ class TlsPeer:
             return self._out.read()
         raise AssertionError("the handshake did not begin")
 
-    async def handshake(self):
-        await self._do(self.tls.do_handshake)
+    async def handshake(self, first=b""):
+        """Shake hands; ``first`` is sent together with the end of the handshake."""
+        await self._do(self._shake_hands, first)
+
+    def _shake_hands(self, first):
+        self.tls.do_handshake()
+        if first:
+            self.tls.write(first)
 
     async def send(self, data):
         await self._do(self.tls.write, data)
@@ -362,8 +369,14 @@ class TlsPeer:
         """Say goodbye and wait for the server's."""
         await self._do(self.tls.unwrap)
 
-    def last_words(self):
-        """The bytes of a goodbye, unsent."""
-        with contextlib.suppress(ssl.SSLWantReadError):
-            self.tls.unwrap()
-        return self._out.read()
+    async def send_records(self, *pieces):
+        """Send a record for each piece, all at once."""
+        for piece in pieces:
+            self.tls.write(piece)
+        await self.flush()
+
+    async def rest(self):
+        """Read to the end, in order or not."""
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while await self.read(1):
+                pass
