@@ -98,6 +98,11 @@ def test_negative_limits_are_refused(name):
         AdmissionPolicy(**{name: -1})
 
 
+def test_a_backlog_of_none_is_refused():
+    with pytest.raises(ValueError, match="backlog"):
+        AdmissionPolicy(backlog=0)
+
+
 def test_a_network_that_cannot_be_read_is_refused_at_once():
     with pytest.raises(ValueError, match=r"10\.0\.0\.0/99"):
         AdmissionPolicy(deny=("10.0.0.0/99",))
