@@ -141,6 +141,7 @@ class Wire(StringTransport):
         self.closing = False  # loseConnection was called
         self.aborting = False
         self.told_to_pause = False
+        self.on_lost = None
 
     @property
     def unsent(self):
@@ -186,6 +187,8 @@ class Wire(StringTransport):
     def loseConnection(self):
         self.log.append("lose")
         self.closing = True
+        if self.ended:
+            self.on_lost(ConnectionDone())  # Twisted's own closes at once when it has half-closed before
 
     def loseWriteConnection(self):
         self.log.append("lose_write")
@@ -207,6 +210,7 @@ class Client:
         self.wire = Wire(room, mark)
         if tls:
             alsoProvides(self.wire, ISSLTransport)
+        self.wire.on_lost = self._lost
         self._tls = tls
         self._goodbye = False
         self._inbox = []

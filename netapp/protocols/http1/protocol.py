@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer, ISSLTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -80,15 +81,15 @@ class Http1Protocol(Http1Receiver):
         self.transport.registerProducer(self, True)  # noqa: FBT003 - Twisted's signature
         self._arm(self._factory.policy.header_timeout)
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Cancel what is under way: nobody is there to read it."""
         self._factory.timers.disarm(self)
         request, self._current = self._current, None
         reading, self._reading = self._reading, None
         unfinished = request is not None or self._queue or reading is not None or self._in_head
-        if unfinished and self.ending is None and not self._closing:
-            self.ending = PeerAborted("the client closed before its request was answered")
-        gone = self.ending or PeerAborted("the connection is gone")
+        gone = self.ending or PeerAborted("the client left before its request was answered")
+        if unfinished and not self._closing and reason.check(ConnectionDone):
+            self.ending = gone  # what else a connection is lost by, its transport knows better
         self._deaf = self._closing = True
         self._forget_queue()
         self._parser = None
@@ -423,10 +424,10 @@ class Http1Protocol(Http1Receiver):
                     self.deadline = NEVER
                     transport.loseWriteConnection()
                     return
-        transport.loseConnection()
         # Twisted's own transports do not say how much is unsent, so that their clients get the time of an idle one
         policy = self._factory.policy
         self._arm(policy.linger if hasattr(transport, "unsent") else max(policy.linger, policy.keepalive_timeout))
+        transport.loseConnection()  # last: a half-closed transport calls connectionLost from here
 
     def _leave(self) -> None:
         """Begin no further response."""

@@ -341,10 +341,7 @@ class Http1Receiver:
             self._read_offered_content(self._reading, rest)
             return
         self._rest = rest
-        if self._current is None and not self._queue:
-            self._parse_rest()  # decided already
-        else:
-            self.transport.pauseProducing()
+        self.transport.pauseProducing()
 
     def _read_offered_content(self, request: Http1Request, rest: bytes) -> None:
         """Content follows after all.

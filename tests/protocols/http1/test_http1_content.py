@@ -273,8 +273,8 @@ def test_content_that_is_over_the_buffer_with_its_last_bytes_does_not_stop_the_c
         await gate
         return Response(200, await request.body.read() if read else b"")
 
-    client = Site(responder).connect()
-    client.send(post("/", b"x" * 70_000), get("/next"))
+    client = Site(responder, body_buffer=1000).connect()
+    client.send(post("/", b"x" * 5000), get("/next"))
     assert not client.wire.reading
     gate.callback(None)
     client.turn()

@@ -4,6 +4,7 @@ from contextlib import suppress
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 
 from netapp.errors import DeadlineExceeded, Draining, End, PeerAborted
 from netapp.http import Headers, HttpError, Response
@@ -141,9 +142,9 @@ def test_a_client_that_leaves_cancels_the_responder():
     client.lose()
     assert desk.cancelled == desk.pending[:1]
     assert ledger.begun == 1, "what only waited is never begun"
+    assert not client.protocol._queue, "nor kept"
     assert [(path, status) for path, status, _, _ in ledger.ends] == [("/a", 0)]
     assert isinstance(ledger.ends[0][3], PeerAborted)
-    assert client.protocol.ending.end is End.PEER_ABORTED
     assert site.held == 0
 
 
@@ -231,11 +232,22 @@ def test_a_client_that_leaves_fails_the_reading_of_its_content():
     assert ledger.open == 0
 
 
-def test_a_client_that_leaves_in_the_middle_of_a_head_is_said_to_have_aborted():
-    client = Site(hello).connect()
-    client.send(b"GET / HT")
-    client.lose()
+@pytest.mark.parametrize("sent", [b"GET / HT", get("/wait"), message("POST", "/", "Content-Length: 3")])
+def test_a_client_that_closes_in_the_middle_of_something_has_aborted(sent):
+    """As with TLS, whose goodbye is for both directions."""
+    client = Site(Desk()).connect()
+    client.send(sent)
+    client.lose(ConnectionDone())
     assert client.protocol.ending.end is End.PEER_ABORTED
+
+
+@pytest.mark.parametrize("error", [ConnectionLost(), ConnectionAborted()])
+def test_what_else_a_connection_is_lost_by_is_its_transports_to_say(error):
+    """A reset, or a deadline of the transport's own."""
+    client = Site(Desk()).connect()
+    client.send(get())
+    client.lose(error)
+    assert client.protocol.ending is None
 
 
 def test_a_client_that_leaves_between_requests_has_done_nothing_wrong():
@@ -315,6 +327,23 @@ def test_a_client_that_closes_its_side_in_the_last_chunk_is_cut():
     client.close()
     assert client.gone
     assert client.wire.sent == b""
+
+
+def test_a_request_that_is_cut_does_not_take_the_ones_before_it_along():
+    desk = Desk()
+    ledger = Ledger(desk)
+    client = Site(ledger).connect()
+    client.send(get("/a") + get("/b") + message("POST", "/c", "Content-Length: 10") + b"abc")
+    client.close()
+    desk.answer("a")
+    desk.answer("b")
+    client.turn()
+    assert client.bodies == [b"a", b"b"]
+    assert client.answers()[-1].closes
+    assert client.gone
+    assert ledger.begun == 2
+    assert ledger.open == 0
+    assert client.protocol.ending.end is End.PEER_ABORTED
 
 
 def test_a_client_that_closes_its_side_in_the_middle_of_content_that_nobody_reads_has_its_answer():

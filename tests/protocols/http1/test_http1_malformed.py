@@ -252,6 +252,13 @@ def test_a_field_without_an_end_is_refused_before_it_fills_the_memory():
     assert sent <= 60_000
 
 
+def test_too_many_fields_are_too_many_whatever_follows_them():
+    """Read one by one, they would have been refused before the rest was there."""
+    client = Site(hello).connect()
+    client.send(b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 102 + b"no field\r\n\r\n")
+    assert client.statuses == [431]
+
+
 def test_the_refusal_of_a_head_request_has_no_content():
     """RFC 9110 §9.3.2: a client would take it for the beginning of the next response."""
     client = Site(hello).connect()

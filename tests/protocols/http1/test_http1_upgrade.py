@@ -248,6 +248,18 @@ def test_an_upgrade_needs_http_1_1_both_fields_and_a_request_without_content(req
     assert not taker.made
 
 
+def test_an_answer_to_a_request_with_content_does_not_take_the_next_ones_offer():
+    desk = Desk()
+    taker = Taker()
+    client = carry(Site(desk).connect())
+    client.send(post("/", b"content", *OFFER) + get("/", *OFFER))
+    desk.pending.pop(0).callback(taker(None))
+    assert client.statuses == [426]
+    assert not taker.made
+    desk.pending.pop(0).callback(taker(None))
+    assert len(taker.made) == 1
+
+
 def test_a_successor_that_cannot_be_built_is_an_error_of_its_request_alone(complaints):
     def build():
         raise RuntimeError("boom")
