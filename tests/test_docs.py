@@ -224,3 +224,47 @@ def test_the_layers_on_the_page_of_the_architecture_are_those_that_are_enforced(
     [layers] = [contract["layers"] for contract in settings["contracts"] if contract["type"] == "layers"]
     [shown] = [block for block in blocks(DOCS / "architecture.md") if block.language == "text"]
     assert shown.lines == layers
+
+
+# Defences
+
+
+DEFENCES = [row for row in tables(DOCS / "defences.md") if row[0] != "against"]
+NO_LIMITS = {
+    *("tls.certificate", "tls.key", "tls.directory", "tls.client_ca"),
+    *("detect.protocols", "detect.fallback", "http.access_log", "websocket.subprotocols", "calculator.framing"),
+}
+"""Settings of the tables below that limit nothing."""
+LIMITED = ("admission", "proxy_protocol", "tls", "detect", "http", "websocket", "calculator")
+
+
+def settings():
+    """Every setting as the page writes it, with its default as a file writes it."""
+    for table in describe():
+        path = re.sub(r"^listeners\.NAME\.?", "", table.path)
+        yield from ((f"{path}.{row.key}".lstrip("."), row.default) for row in table.rows)
+
+
+def test_every_limit_of_a_listener_is_on_the_page_of_defences():
+    listed = {coded(row[1])[0] for row in DEFENCES if row[1]}
+    limits = {name for name, _ in settings() if name.startswith(LIMITED)} - NO_LIMITS
+    assert limits <= listed, limits - listed
+
+
+@pytest.mark.parametrize("row", [row for row in DEFENCES if row[1]], ids=lambda row: row[1].strip("`"))
+def test_a_default_is_the_one_that_the_page_tells(row):
+    [setting] = coded(row[1])
+    default = dict(settings())[setting]
+    assert coded(row[2]) in ([default], [])
+    assert default or not row[2]
+
+
+@pytest.mark.parametrize("row", DEFENCES, ids=lambda row: row[0] or row[1])
+def test_a_defence_has_tests_and_they_are_there(row):
+    names = coded(row[5])
+    assert names
+    for name in names:
+        file, _, test = name.partition("::")
+        assert re.search(
+            rf"^(async )?def {test}\(", (ROOT / "tests" / file).read_text(encoding="utf-8"), re.MULTILINE
+        ), name
