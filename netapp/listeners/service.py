@@ -11,7 +11,6 @@ from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorFDSet
 from twisted.internet.protocol import Factory, ServerFactory
 from twisted.logger import Logger
@@ -171,10 +170,8 @@ class Listener(Service):
         return empty
 
     def _tell_if_empty(self) -> None:
-        if not self.connections:
-            emptied, self._emptied[:] = self._emptied[:], []
-            for empty in emptied:
-                empty.callback(None)
+        while self._emptied and not self.connections:  # whoever is told may cancel another, or open a connection
+            self._emptied.pop(0).callback(None)
 
     def _listen(self) -> None:
         reactor = self._reactor
@@ -182,13 +179,17 @@ class Listener(Service):
             reactor = ListeningReactor(reactor, self)
         outcome: list[Any] = []
         try:
-            serverFromString(reactor, self.endpoint).listen(_Doorman(self)).addBoth(outcome.append)
-        except (CannotListenError, OSError, ValueError) as error:
+            listening = serverFromString(reactor, self.endpoint).listen(_Doorman(self)).addBoth(outcome.append)
+        except Exception as error:  # Twisted's parsers raise what comes: ValueError, TypeError, KeyError, IndexError
             raise self._cannot_listen(error) from error
-        result = outcome[0] if outcome else None
+        if not outcome:
+            listening.cancel()
+            raise self._cannot_listen(TimeoutError("it does not listen at once, and so cannot be waited for"))
+        result = outcome[0]
         if isinstance(result, Failure):
             raise self._cannot_listen(cast("BaseException", result.value))
         self.port = result
+        self.winding_down = self.draining = False
         self.poller = reactor_for_transports(self._reactor) if isinstance(reactor, ListeningReactor) else None
 
     def _cannot_listen(self, error: BaseException) -> StartupError:
