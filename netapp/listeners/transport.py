@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IProtocolFactory
+    from twisted.internet.interfaces import IProducer, IProtocolFactory
 
     from netapp.listeners.connection import Connection
     from netapp.listeners.service import Listener
@@ -86,6 +86,7 @@ class _Metered:
     slot = 0
     disconnecting: int
     protocol: Any
+    producer: Any
     server: Any
     TLS: bool
     dataBuffer: bytes
@@ -135,7 +136,7 @@ class _Metered:
         if self.unsent:
             self.error = DeadlineExceeded("write_timeout", "the peer does not read")
             self.abortConnection()
-        elif self._goodbye and self.producer is None:  # type: ignore[attr-defined]
+        elif self._goodbye and self.producer is None:
             FileDescriptor.loseConnection(self)  # type: ignore[arg-type]  # beneath TLS
         elif self._goodbye:
             self._arm(GOODBYE)
@@ -266,6 +267,8 @@ class _Metered:
     def connectionLost(self, reason: Any) -> None:
         """Tell the protocol, whoever that is by now, and see to it that the connection's books are closed."""
         owner, self.owner = self.owner, None
+        if self.producer is not None:
+            self.producer = _LastStop(self.producer)
         if owner is None:
             super().connectionLost(reason)  # type: ignore[misc]  # the transport's own
         else:
@@ -279,6 +282,20 @@ class _Metered:
         """Ask what broke the connection while nothing was read or written."""
         number = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # type: ignore[attr-defined]
         return OSError(number, os.strerror(number)) if number else None
+
+
+class _LastStop:
+    """A producer that may fail to stop: Twisted stops it before it closes the socket, which has to be closed."""
+
+    def __init__(self, producer: IProducer) -> None:
+        self._producer = producer
+
+    def stopProducing(self) -> None:
+        """Stop it, come what may."""
+        try:
+            self._producer.stopProducing()
+        except Exception:  # noqa: BLE001 - it costs this connection only
+            _log.failure("stopProducing failed")
 
 
 class TcpTransport(_Metered, tcp.Server):  # type: ignore[misc]  # _Metered.write stands before Twisted's

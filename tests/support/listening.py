@@ -36,12 +36,12 @@ async def until(condition, what="the condition"):
 
 
 def sockets():
-    """The sockets that the process has open."""
-    found = set()
+    """The sockets and pollers that the process has open."""
+    found = []
     for descriptor in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # the listing's own
-            found.add(descriptor.readlink().name)
-    return {name for name in found if name.startswith("socket:")}
+            found.append(descriptor.readlink().name)
+    return sorted(name for name in found if name.startswith(("socket:", "anon_inode:[eventpoll]")))
 
 
 @contextlib.asynccontextmanager
