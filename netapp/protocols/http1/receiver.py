@@ -34,7 +34,11 @@ if TYPE_CHECKING:
     from netapp.peer import Peer
     from netapp.protocols.http1.factory import Http1Factory
 
+SLICE = 16 * 1024
+"""Bytes that are parsed at a time: of a whole read there could be thousands of requests, each of many times its size
+once it is parsed, before the queue's limit would stop it."""
 _BEGUN_NOW = -1
+_NO_HEADERS: RawHeaders = []
 _LIMITS: dict[int, str] = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "max_body",
     HTTPStatus.REQUEST_URI_TOO_LONG: "max_request_line",
@@ -49,7 +53,7 @@ class Http1Receiver:
     - ``_reading``: the request whose content still arrives;
     - ``_queue``: requests that wait for their turn;
     - ``_current``: the request that is being answered, by the other half;
-    - ``_rest``: bytes behind an offered upgrade, which may not be HTTP/1;
+    - ``_rest``: bytes that wait: the queue is full, or they are behind an offered upgrade and may not be HTTP/1;
     - ``_deaf``: nothing more is parsed, but what was accepted is still answered;
     - ``_closing``: no further response is begun;
     - ``_draining``: when everything that was accepted has been answered, there is no waiting for more.
@@ -117,12 +121,13 @@ class Http1Receiver:
         if self._rest is not None:
             self._rest += data
             return
+        if len(data) > SLICE and not self._is_content(len(data)):
+            self._feed_slices(data)
+            return
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
             self._hold(data[upgrade.args[0] :])
-        except HttpParserCallbackError:
-            raise  # a defect of ours, and not the client's: it costs the connection, and is logged by who carries it
         except HttpParserError as error:
             self._parse_failed(error)
         else:
@@ -132,6 +137,22 @@ class Http1Receiver:
                 self._limit_framing(self._reading, len(data))
         if self._queue and self._current is None:
             self._serve()
+
+    def _is_content(self, size: int) -> bool:
+        """Say whether the next ``size`` bytes can be nothing but content, because so much of it was announced."""
+        if self._reading is None:
+            return False
+        announced = self._reading.headers.get("content-length")
+        received = cast("StreamBody", self._reading.stream).pace.received
+        return announced is not None and int(announced) - received >= size
+
+    def _feed_slices(self, data: bytes) -> None:
+        """Feed a large read as several; what is over when enough requests wait will wait too."""
+        for start in range(0, len(data), SLICE):
+            if self._rest is None and self._queue and len(self._queue) >= self._factory.policy.max_pipelined:
+                self._rest = data[start:]
+                return
+            self.dataReceived(data[start : start + SLICE])
 
     # -- what httptools calls
 
@@ -185,6 +206,8 @@ class Http1Receiver:
             # RFC 9110 §7.8: not in HTTP/1.0; and content would have to be read before the other protocol begins
             upgradable=parser.should_upgrade() and version == "1.1" and not content,
         )
+        self._headers = _NO_HEADERS  # not to be kept for as long as the connection is idle
+        self._target = b""
         if content:
             self._expect_content(request, head)
         self._enqueue(request)
@@ -293,6 +316,8 @@ class Http1Receiver:
 
     def _parse_failed(self, error: HttpParserError) -> None:
         """Bytes that are not HTTP: tell the client, behind the answers to what came before."""
+        if isinstance(error, HttpParserCallbackError):
+            raise error  # a defect of ours, and not the client's: whoever carries the connection logs it and ends it
         violation = ProtocolViolation(str(error))
         if self._reading is not None:
             self._break_content(HttpError(HTTPStatus.BAD_REQUEST, "the content's framing is malformed"), violation)
@@ -358,9 +383,8 @@ class Http1Receiver:
             self.dataReceived(rest)
 
     def _parse_rest(self) -> None:
-        """The upgrade was not taken: what follows is HTTP/1 again (RFC 9110 §7.8)."""
+        """There is room for more, or the upgrade was not taken and what follows is HTTP/1 again (RFC 9110 §7.8)."""
         rest, self._rest = cast("bytes", self._rest), None
-        self._parser = HttpRequestParser(self)
         self._resume_reading()
         if rest:
             self.dataReceived(rest)
@@ -368,8 +392,14 @@ class Http1Receiver:
             self._await_request()
 
     def _resume_reading(self) -> None:
+        """The queue has room again."""
+        if self._rest is not None:
+            last = self._queue[-1] if self._queue else self._current
+            if last is None or not last.upgradable:
+                self._parse_rest()
+            return
         paused = self._reading is not None and cast("StreamBody", self._reading.stream).pace.paused
-        if not paused and self._rest is None:
+        if not paused:
             self.transport.resumeProducing()
 
     # -- deadlines

@@ -224,7 +224,7 @@ def test_reading_the_content_lets_the_client_go_on():
     site = Site(responder)
     client = site.connect()
     client.send(message("POST", "/", f"Content-Length: {10 * READ}"), *[b"x" * READ] * 10)
-    client.wait(5)
+    client.wait(8)
     assert client.answer().body == str(10 * READ).encode()
     assert max(sizes) <= 2 * READ
     assert client.wire.reading

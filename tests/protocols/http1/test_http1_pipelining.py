@@ -3,6 +3,7 @@
 from twisted.internet.defer import Deferred, succeed
 
 from netapp.http import Response
+from netapp.protocols.http1 import receiver
 from tests.support.http import Desk, Ledger, Site, chunked, echo, get, hello, message, post
 
 
@@ -67,6 +68,49 @@ def test_two_thousand_requests_in_one_read_are_answered_without_recursion():
     client = Site(hello, max_requests=0).connect()
     client.protocol.dataReceived(get() * 2000)
     assert len(client.answers()) == 2000
+
+
+def test_of_two_thousand_requests_in_one_read_few_are_held_at_a_time():
+    """Each is many times its size once it is parsed."""
+    desk = Desk()
+    client = Site(desk, max_requests=0).connect()
+    requests = b"".join(get(f"/{number}") for number in range(2000))
+    client.protocol.dataReceived(requests)
+    answered, most = 0, 0
+    while desk.pending:
+        most = max(most, len(client.protocol._queue))
+        desk.answer(desk.requests[answered].path)
+        answered += 1
+    assert client.bodies == [f"/{number}".encode() for number in range(2000)]
+    assert most < 16 + 16 * 1024 / len(get("/0"))
+    assert client.wire.reading
+
+
+def test_content_that_is_parted_from_its_request_by_a_full_queue_is_read_in_time(monkeypatch):
+    monkeypatch.setattr(receiver, "SLICE", 50)
+    desk = Desk()
+    client = Site(
+        lambda request: desk(request) if request.method == "GET" else echo(request), max_pipelined=2
+    ).connect()
+    client.protocol.dataReceived((get("/") + post("/", b"content" * 10, "X: y")) * 10 + get("/"))
+    while desk.pending:
+        desk.answer("slow")
+        client.turn()
+    assert client.bodies == [b"slow", b"content" * 10] * 10 + [b"slow"]
+    assert client.wire.reading
+
+
+def test_an_offer_behind_a_full_queue_is_considered_before_what_follows_it(monkeypatch):
+    monkeypatch.setattr(receiver, "SLICE", 50)
+    desk = Desk()
+    client = Site(desk, max_pipelined=2).connect()
+    client.protocol.dataReceived(get("/a") * 5 + get("/", "Connection: Upgrade", "Upgrade: h2c") + get("/b") * 100)
+    while len(desk.requests) < 6:
+        desk.answer()
+    assert not client.protocol._queue, "what follows the offer is not parsed"
+    while desk.pending:
+        desk.answer()
+    assert len(client.answers()) == 106
 
 
 def test_two_thousand_requests_to_coroutines_that_never_wait_are_answered_without_recursion():

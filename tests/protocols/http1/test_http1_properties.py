@@ -1,17 +1,21 @@
 """What holds for every input: one answer however it is split, and no trace of anything afterwards."""
 
 from itertools import pairwise
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from netapp.http import Response
+from netapp.protocols.http1 import receiver
 from tests.support.http import Ledger, Site, chunked, echo, get, hello, message, post
 
 OFFER = ("Connection: Upgrade", "Upgrade: h2c")
 EXPECT = "Expect: 100-continue"
 contents = st.binary(max_size=400)
-READING = {"/echo", "/mirror", "/stream"}
+READING = {"/echo", "/mirror", "/stream", "/slow"}
 paths = st.sampled_from(["/hello", *sorted(READING)])
 extras = st.lists(st.sampled_from(["X: y", "Accept: application/json", "X_Y: z", "A:", "B: \t c \t"]), max_size=3)
 cuts = st.lists(st.integers(0, 3000), max_size=25)
@@ -49,9 +53,18 @@ async def pieces_of(request):
     yield request.path.encode()
 
 
-def responder(request):
+def serve(**policy):
+    """A site, and the ledger of its requests."""
+    ledger = Ledger(lambda request: answer(request, site.clock))
+    site = Site(ledger, **policy)
+    return site, ledger
+
+
+def answer(request, clock):
     if request.path == "/echo":
         return echo(request)
+    if request.path == "/slow":
+        return deferLater(clock, 0.01).addCallback(lambda _: Deferred.fromCoroutine(echo(request)))
     if request.path == "/mirror":
         return Response(200, request.body)
     if request.path == "/stream":
@@ -62,7 +75,8 @@ def responder(request):
 def expected(method, path, content):
     if method == "HEAD":
         return b""
-    return {"/echo": content, "/mirror": content, "/stream": content + path.encode()}.get(path, path.encode())
+    added = b"" if path in READING - {"/stream"} else path.encode()
+    return (content if path in READING else b"") + added
 
 
 def check_no_trace(site, client, ledger):
@@ -77,13 +91,13 @@ def check_no_trace(site, client, ledger):
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(requests(), min_size=1, max_size=6), cuts)
-def test_any_split_of_valid_requests_gives_the_same_responses(asked, at):
-    ledger = Ledger(responder)
-    site = Site(ledger)
+@given(st.lists(requests(), min_size=1, max_size=6), cuts, st.sampled_from([1, 7, 100, 16384]), st.integers(1, 16))
+def test_any_split_of_valid_requests_gives_the_same_responses(asked, at, slice_, pipelined):
+    site, ledger = serve(max_pipelined=pipelined)
     client = site.connect()
-    client.send(*split(b"".join(data for *_, data in asked), at))
-    client.wait(0.2)
+    with patch.object(receiver, "SLICE", slice_):
+        client.send(*split(b"".join(data for *_, data in asked), at))
+        client.wait(1)
     methods = [method for method, *_ in asked]
     answers = client.answers(*methods)
     assert [answer.status for answer in answers] == [200] * len(asked)
@@ -154,8 +168,7 @@ streams = st.one_of(
 @settings(max_examples=300, deadline=None)
 @given(streams, cuts, st.booleans(), st.booleans())
 def test_any_bytes_in_any_split_are_answered_or_refused_and_leave_nothing(data, at, closes, tls):
-    ledger = Ledger(responder)
-    site = Site(ledger)
+    site, ledger = serve()
     client = site.connect(tls=tls)
     client.send(*split(data, at))
     if closes:
@@ -197,8 +210,7 @@ def test_any_bytes_are_answered_in_the_same_way_however_they_are_split(data, at,
 @settings(max_examples=100, deadline=None)
 @given(st.lists(requests(), min_size=1, max_size=8), st.lists(st.integers(1, 300), min_size=1, max_size=60))
 def test_a_client_that_reads_in_small_sips_gets_the_same_and_little_is_held_for_it(asked, sips):
-    ledger = Ledger(responder)
-    site = Site(ledger)
+    site, ledger = serve()
     client = site.connect(room=0, mark=200)
     client.send(b"".join(data for *_, data in asked))
     for sip in sips:
@@ -206,7 +218,7 @@ def test_a_client_that_reads_in_small_sips_gets_the_same_and_little_is_held_for_
         client.wait(0.1)
     assert client.wire.most_waiting <= 200 + 2000
     client.take()
-    client.wait(0.5)
+    client.wait(1)
     methods = [method for method, *_ in asked]
     answers = client.answers(*methods)
     assert [answer.body for answer in answers] == [expected(*one[:3]) for one in asked]
@@ -216,8 +228,7 @@ def test_a_client_that_reads_in_small_sips_gets_the_same_and_little_is_held_for_
 @settings(max_examples=200, deadline=None)
 @given(st.lists(requests(), min_size=1, max_size=6), cuts, st.integers(0, 4000), st.booleans())
 def test_a_client_may_vanish_at_any_byte(asked, at, vanishes, closes):
-    ledger = Ledger(responder)
-    site = Site(ledger)
+    site, ledger = serve()
     client = site.connect(room=500, mark=200)
     client.send(*split(b"".join(data for *_, data in asked)[:vanishes], at))
     if closes:
