@@ -159,7 +159,8 @@ class Connection:
 
     def _deliver(self, protocol: Any, data: bytes) -> None:
         """Give what was read ahead to a protocol that may have paused reading."""
-        hold = getattr(self.socket_transport, "hold", None)
+        # Within TLS there may be more behind it, which Twisted delivers at once: holding this would turn the order.
+        hold = getattr(self.socket_transport, "hold", None) if self._tls is None else None
         if hold is None or not hold(lambda: protocol.dataReceived(data)):
             protocol.dataReceived(data)
 
@@ -220,8 +221,8 @@ class Connection:
         done = isinstance(reason.value, ConnectionDone)
         here = bool(getattr(transport, "closed_here", False) if tls is None else tls.disconnecting)
         verdict = None if tls is None else tls_verdict(tls, truncates=done)
-        if tls is not None and not done:
-            tls._aborted = True  # noqa: SLF001 - what it has decrypted is not for a protocol that has just failed
+        if tls is not None:
+            tls._aborted = True  # noqa: SLF001 - what it holds is not for a protocol that has failed, paused or left
         defect: BaseException | None = None
         try:
             tell(reason)

@@ -15,7 +15,6 @@ the path of the bytes:
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
@@ -270,13 +269,20 @@ class _Metered:
         if self.producer is not None:
             self.producer = _LastStop(self.producer)
         if owner is None:
-            super().connectionLost(reason)  # type: ignore[misc]  # the transport's own
+            self._lose_unowned(reason)
         else:
             if self.error is None and reason.check(ConnectionLost):
                 self.error = self._kernels_error()
             owner.lose(reason, super().connectionLost)  # type: ignore[misc]
         self._held = None
         self.server.listener.timers.disarm(self)
+
+    def _lose_unowned(self, reason: Any) -> None:
+        """Tell whoever stands between the listener and us; what that does wrong is nobody else's."""
+        try:
+            super().connectionLost(reason)  # type: ignore[misc]  # the transport's own
+        except Exception:  # noqa: BLE001 - as above
+            _log.failure("connectionLost failed")
 
     def _kernels_error(self) -> OSError | None:
         """Ask what broke the connection while nothing was read or written."""
@@ -398,8 +404,7 @@ class _Hardened:
                 self.listener.give_back(protocol)
             else:
                 # The reactor knows it by now, and must not be left with the number of a closed socket.
-                with contextlib.suppress(Exception):  # from a protocol that is only half there
-                    transport.connectionLost(Failure())
+                transport.connectionLost(Failure())
 
     def _pause_accepting(self, error: OSError) -> None:
         """Wait for the system to have room again, longer each time (EMFILE, ENFILE, ENOBUFS, ENOMEM)."""

@@ -348,6 +348,28 @@ async def test_a_unix_peer_may_have_a_name_of_its_own(serve, tmp_path, monkeypat
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_descriptor_is_passed_in_its_place_in_the_stream(serve, tmp_path):
+    here = serve(Recording(Recorder), endpoint=f"unix:{tmp_path}/socket")
+    peer = here.connect()
+    protocol = await here.factory.one()
+    with (tmp_path / "passed").open("w") as passed:
+        protocol.transport.write(b"before ")
+        protocol.transport.sendFileDescriptor(passed.fileno())
+        protocol.transport.write(b"with it")
+        await until(lambda: protocol.transport.bytes_out == 14)
+        received, descriptors = b"", []
+        while len(received) < 14:
+            data, fds, _, _ = socket.recv_fds(peer.socket, 7, 1)
+            descriptors += [(received, fd) for fd in fds]
+            received += data
+        assert received == b"before with it"
+        [(before, descriptor)] = descriptors
+        assert before == b"before "
+        assert os.fstat(descriptor).st_ino == os.fstat(passed.fileno()).st_ino
+        os.close(descriptor)
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_unix_socket_is_read_in_pieces_whatever_the_write_buffer(serve, tmp_path):
     class Sizes(Recorder):
         def dataReceived(self, data):

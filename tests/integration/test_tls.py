@@ -325,6 +325,52 @@ async def test_who_says_nothing_within_tls_gets_the_fall_back_in_time(serve):
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_comes_together_stays_in_order_whatever_is_paused(serve):
+    class Pausing(Echoing):
+        def connectionMade(self):
+            super().connectionMade()
+            self.transport.pauseProducing()
+
+    here = everything(serve)
+    here.listener.factories["echo"].protocol = Pausing
+    client = await here.shake_hands(client_context())
+    await client.send_records(b"\x00\x01\x02\x03", b"\x04\x05", b"\x06")
+    await until(lambda: here.listener.factories["echo"].made)
+    here.listener.factories["echo"].made[0].transport.resumeProducing()
+    assert await client.read(7) == b"\x00\x01\x02\x03\x04\x05\x06"
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_closes_while_it_has_paused_is_not_given_what_came(serve, monkeypatch):
+    monkeypatch.setattr("netapp.listeners.transport.GOODBYE", 0.05)
+
+    class Leaving(Recorder):
+        def connectionMade(self):
+            super().connectionMade()
+            self.transport.pauseProducing()
+            self.transport.loseConnection()
+
+    here = serve(Recording(Leaving), context=store())
+    client = TlsPeer(here.connect(), client_context())
+    await client.handshake(b"is anybody there?")
+    await here.ended("local_done")
+    [protocol] = here.factory.made
+    assert protocol.received == b""
+    assert protocol.reason is not None
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_whose_certificate_cannot_be_read_is_nobody(serve):
+    here = serve(Recording(), context=store(client_ca=str(certificates().ca), client_auth="required"))
+    unreadable = certificates().signed(raw_names=b"\x30\x03\x82\x01\xff")
+    client = await here.shake_hands(client_context(unreadable))
+    await client.rest()
+    await here.ended("protocol_violation")
+    assert "cannot be read" in serve.events.of("here")[0]["why"]
+    assert here.total("netapp_tls_handshakes_total", outcome="failed") == 1
+
+
+@pytest_twisted.ensureDeferred
 async def test_there_is_no_second_tls_within_tls(serve):
     """Its first bytes are the fall-back's."""
     here = everything(serve)

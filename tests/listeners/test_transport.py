@@ -488,7 +488,7 @@ def test_whoever_wraps_us_and_fails_costs_only_its_connection(events):
         def connectionLost(self, reason):
             self.wrapped.connectionLost(reason)
 
-    events.expected = 1
+    events.expected = 2
     world = World(Recording(Recorder))
     world.port.factory = Factory.forProtocol(Wrapper)
     accepted, _ = world.connect()
