@@ -143,6 +143,9 @@ reactor.run()
 def test_a_process_that_was_stopped_by_a_signal_was_not_blocked():
     with subprocess.Popen([sys.executable, "-c", STOPPED], cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout.readline() == "ready\n"
+        status = Path(f"/proc/{child.pid}/stat")
+        while status.read_text().rsplit(")", 1)[1].split()[0] != "S":
+            pass  # it is still in the call that printed; stopped there, it would rightly be called blocked
         child.send_signal(signal.SIGSTOP)
         time.sleep(0.5)
         child.send_signal(signal.SIGCONT)
