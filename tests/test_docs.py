@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import importlib.util
 import io
 import re
 import shutil
@@ -217,6 +218,18 @@ def test_a_dependency_is_imported_where_its_row_says_and_nowhere_else(row):
     found = list(importers(IMPORTED_AS.get(package, package)))
     assert all(any(module.startswith(place) for place in places) for module in found), found
     assert all(any(module.startswith(place) for module in found) for place in places), found
+
+
+def test_the_page_of_the_command_line_has_every_command():
+    spec = importlib.util.spec_from_file_location("command_reference", DOCS / "_ext" / "command_reference.py")
+    extension = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(extension)
+    described = {parser.prog: extension.help_of(parser) for parser in extension.parsers()}
+    assert {"netapp", "netapp run", "netapp check", "netapp schema", "netapp call add", "netapp status"} <= set(
+        described
+    )
+    assert all(text.startswith(f"usage: {name} ") for name, text in described.items())
+    assert "{command-reference}" in (DOCS / "reference" / "command-line.md").read_text(encoding="utf-8")
 
 
 def test_the_layers_on_the_page_of_the_architecture_are_those_that_are_enforced():
