@@ -49,13 +49,12 @@ _UPGRADE_REQUIRED = HttpError(426, headers=[("Upgrade", "websocket"), ("Connecti
 class Http1Protocol(Http1Receiver):
     """A Twisted protocol that serves HTTP/1.0 and HTTP/1.1; made by :class:`Http1Factory`."""
 
-    __slots__ = ("_eof", "_pending", "_sender", "_served", "_serving", "_winding_down", "_write_full")
+    __slots__ = ("_eof", "_pending", "_sender", "_serving", "_winding_down", "_write_full")
 
     def __init__(self, factory: Http1Factory) -> None:
         super().__init__(factory)
         self._pending: Deferred[Response] | None = None
         self._sender: StreamSender | None = None
-        self._served = 0
         self._serving = False
         self._eof = False
         self._winding_down = False

@@ -7,6 +7,7 @@ answers to what came before it are sent first.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
@@ -45,6 +46,8 @@ _LIMITS: dict[int, str] = {
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "max_header_size",
 }
 
+_BEGINS_NO_TOKEN = re.compile(rb"[\r\n]*[^\r\n!#$%&'*+\-.^_`|~0-9A-Za-z]")
+
 
 class Http1Receiver:
     """Receives for :class:`netapp.protocols.http1.protocol.Http1Protocol`, which answers.
@@ -73,6 +76,7 @@ class Http1Receiver:
         "_reading",
         "_rest",
         "_scheme",
+        "_served",
         "_target",
         "deadline",
         "ending",
@@ -93,6 +97,7 @@ class Http1Receiver:
         self._current: Http1Request | None = None
         self._rest: bytes | None = None
         self._scheme = "http"
+        self._served = 0
         self._deaf = False
         self._closing = False
         self._draining = False
@@ -124,12 +129,13 @@ class Http1Receiver:
         if len(data) > SLICE and not self._is_content(len(data)):
             self._feed_slices(data)
             return
+        in_head = self._in_head
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
             self._hold(data[upgrade.args[0] :])
         except HttpParserError as error:
-            self._parse_failed(error)
+            self._parse_failed(error, b"" if in_head else data)
         else:
             if self._in_head:
                 self._limit_head(len(data))
@@ -314,8 +320,11 @@ class Http1Receiver:
         else:
             cast("StreamBody", request.stream).fail(error)
 
-    def _parse_failed(self, error: HttpParserError) -> None:
-        """Bytes that are not HTTP: tell the client, behind the answers to what came before."""
+    def _parse_failed(self, error: HttpParserError, data: bytes) -> None:
+        """Bytes that are not HTTP: tell the client, behind the answers to what came before.
+
+        ``data`` is the read, where nothing of a request had come before it.
+        """
         if isinstance(error, HttpParserCallbackError):
             raise error  # a defect of ours, and not the client's: whoever carries the connection logs it and ends it
         violation = ProtocolViolation(str(error))
@@ -330,16 +339,20 @@ class Http1Receiver:
         if over is not None:
             self._refuse(over)  # as it would have been, had the bytes come one by one
             return
-        if isinstance(error, HttpParserInvalidMethodError):
+        if isinstance(error, HttpParserInvalidMethodError) and not self._is_no_http(data):
             self._refuse(HttpError(HTTPStatus.NOT_IMPLEMENTED, "not a method that is known here"))
         else:
             self._refuse(HttpError(HTTPStatus.BAD_REQUEST, "the request is malformed"))
         self.ending = violation
 
+    def _is_no_http(self, data: bytes) -> bool:
+        """Say whether a connection begins with what can begin no method (RFC 9110 §9.1), such as TLS."""
+        if self._served or self._queue:
+            return False  # it was HTTP a moment ago
+        return bool(_BEGINS_NO_TOKEN.match(data))
+
     def _refuse(self, error: HttpError, method: str = "GET") -> None:
         """Queue an error's response; nothing more is read, and the connection closes after it."""
-        if self._deaf:
-            return
         made = Http1Request(method, self._target, Headers.from_raw(self._headers), cast("Peer", self.peer))
         request = made.framed(keep_alive=False)
         request.refused = error

@@ -77,7 +77,7 @@ OTHER_STATUS = {
     "an unknown method": (501, b"FROB / HTTP/1.1\r\nHost: x\r\n\r\n"),
     "a lower-case method": (501, b"get / HTTP/1.1\r\nHost: x\r\n\r\n"),
     "a tab after the method": (501, b"GET\t/ HTTP/1.1\r\nHost: x\r\n\r\n"),
-    "TLS on a plain port": (501, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+    "TLS on a plain port": (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
     "CONNECT": (501, b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n"),
     "a method of RTSP": (501, b"SETUP /x RTSP/1.0\r\nHost: x\r\n\r\n"),
     "HTTP/2.0": (505, b"GET / HTTP/2.0\r\nHost: x\r\n\r\n"),
