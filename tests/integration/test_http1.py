@@ -126,9 +126,9 @@ async def client():
     await pool.closeCachedConnections()
 
 
-def everything(method="GET"):
+def everything(data):
     """The answers in what a peer has read to the end."""
-    return lambda data: read_answers(data, [method], ended=True)
+    return read_answers(data, ended=True)
 
 
 # A real client
@@ -188,7 +188,7 @@ async def test_a_thousand_pipelined_requests_are_answered_in_order(serve):
     here = serve({"max_requests": 0})
     peer = here.connect()
     await peer.send(get("/hello") * 999 + get("/hello", "Connection: close"))
-    answers = everything()(await peer.rest())
+    answers = everything(await peer.rest())
     assert len(answers) == 1000
     assert {answer.status for answer in answers} == {200}
 
@@ -210,7 +210,7 @@ async def test_an_offer_with_content_that_nobody_takes_costs_nothing(serve):
     peer = here.connect()
     await peer.send(post("/mirror", b"content", "Connection: Upgrade", "Upgrade: h2c"))
     await peer.send(get("/hello", "Connection: close"))
-    assert [answer.body for answer in everything()(await peer.rest())] == [b"content", b"Hello, World!"]
+    assert [answer.body for answer in everything(await peer.rest())] == [b"content", b"Hello, World!"]
 
 
 # Clients that leave
@@ -271,7 +271,7 @@ async def test_a_client_that_closes_its_side_gets_the_whole_of_its_answer(serve)
     peer = here.connect(receive_buffer=8192)
     await peer.send(get("/hello") + get("/big"))
     peer.finish()
-    answers = everything()(await peer.rest())
+    answers = everything(await peer.rest())
     assert [len(answer.body) for answer in answers] == [13, 5 * MEGABYTE]
     await here.served.ended("peer_done")
 
@@ -311,9 +311,7 @@ async def test_little_is_held_for_a_client_that_sends_and_does_not_read(serve):
     here = serve({"max_body": 100 * MEGABYTE}, write_buffer=PIECE)
     peer = here.connect(receive_buffer=8192)
     await peer.send(message("POST", "/mirror", f"Content-Length: {100 * MEGABYTE}"))
-    peer.socket.setblocking(False)
-    sent = 0
-    quiet = 0
+    sent = quiet = 0
     while quiet < 50:
         try:
             sent += peer.socket.send(b"x" * PIECE)
@@ -367,7 +365,7 @@ async def test_a_client_that_falls_silent_is_closed(serve, sent, statuses):
     here = serve({"header_timeout": 0.2, "keepalive_timeout": 0.2, "body_timeout": 0.2, "linger": 0.2})
     peer = here.connect()
     await peer.send(sent)
-    assert [answer.status for answer in everything()(await peer.rest())] == statuses
+    assert [answer.status for answer in everything(await peer.rest())] == statuses
     await here.served.ended("policy_deadline")
 
 
@@ -376,7 +374,7 @@ async def test_a_client_that_does_not_close_its_side_is_not_waited_for_long(serv
     here = serve({"linger": 0.2})
     peer = here.connect()
     await peer.send(get("/hello", "Connection: close"))
-    assert everything()(await peer.rest())[0].status == 200
+    assert everything(await peer.rest())[0].status == 200
     await until(lambda: not here.connections, "the end of the connection")
 
 
@@ -404,7 +402,7 @@ async def test_a_refused_client_can_read_why_though_it_sends_on(serve):
     peer = here.connect()
     await peer.send(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" + b"x" * 5 * MEGABYTE)
     peer.finish()
-    assert [answer.status for answer in everything()(await peer.rest())] == [400]
+    assert [answer.status for answer in everything(await peer.rest())] == [400]
     await here.served.ended("protocol_violation")
 
 
@@ -427,7 +425,7 @@ async def test_tls_delivers_the_whole_answer_before_its_goodbye(serve, tls, trus
     here = serve({}, context=tls)
     peer = await here.served.shake_hands(trusting)
     await peer.send(get("/big", "Connection: close"))
-    [answer] = everything()(await peer.read(100 * MEGABYTE))
+    [answer] = everything(await peer.read(100 * MEGABYTE))
     assert len(answer.body) == 5 * MEGABYTE
     await peer.goodbye()
     await until(lambda: not here.connections, "the end of the connection")
@@ -440,7 +438,7 @@ async def test_tls_lets_a_client_that_sends_on_read_its_early_answer(serve, tls,
     await peer.send(message("PUT", "/measure", "Transfer-Encoding: chunked"))
     for _ in range(40):
         await peer.send(chunk(b"x" * PIECE))
-    [answer] = everything()(await peer.read(100 * MEGABYTE))
+    [answer] = everything(await peer.read(100 * MEGABYTE))
     assert answer.status == 413
     await until(lambda: not here.connections, "the end of the connection")
 
@@ -486,7 +484,7 @@ async def test_draining_answers_what_was_accepted_and_closes(serve):
     here.served.listener.drain()
     await until(lambda: idle.is_closed or len(here.connections) == 1, "the end of the idle one")
     here.gates[0].callback(None)
-    answers = everything()(await busy.rest())
+    answers = everything(await busy.rest())
     assert [answer.status for answer in answers] == [200, 200]
     assert answers[-1].closes
 

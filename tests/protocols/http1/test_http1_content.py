@@ -348,6 +348,20 @@ def test_an_early_answer_while_the_content_comes_in_leaves_the_client_room_to_se
     assert "abort" not in client.wire.log
 
 
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_client_that_was_not_read_from_is_read_from_for_its_end(tls):
+    gate = Deferred()
+    client = Site(lambda _: gate).connect(tls=tls)
+    client.send(message("POST", "/", "Transfer-Encoding: chunked"), *[chunk(b"x" * 10_000)] * 20)
+    assert not client.wire.reading
+    gate.callback(Response.text("enough"))
+    client.turn()
+    assert client.answer().closes
+    client.close()
+    assert client.gone
+    assert "abort" not in client.wire.log
+
+
 def test_an_early_answer_inside_one_read_does_not_hold_the_rest_of_it():
     """The answer is made while the parser is in the middle of the content."""
     bodies = []

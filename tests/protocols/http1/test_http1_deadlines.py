@@ -372,6 +372,14 @@ def test_tls_whose_answer_completes_with_the_content_waits_no_longer_than_the_li
     assert client.gone
 
 
+def test_what_begins_behind_the_end_is_not_given_the_time_of_a_request():
+    client = Site(echo, max_body=10).connect(tls=True)
+    client.send(message("POST", "/", "Transfer-Encoding: chunked") + chunk(b"x" * 11) + b"0\r\n\r\nGET / HT")
+    assert client.statuses == [413]
+    client.wait(2.5)
+    assert client.gone
+
+
 @pytest.mark.parametrize("tls", [False, True])
 def test_a_transport_that_cannot_say_what_is_unsent_gets_more_time(tls, monkeypatch):
     """Twisted's own: its client may still be reading."""

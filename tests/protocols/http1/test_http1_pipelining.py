@@ -1,5 +1,6 @@
 """Pipelined requests: in order, one in flight, a bounded number waiting (RFC 9112 §9.3.2)."""
 
+import pytest
 from twisted.internet.defer import Deferred, succeed
 
 from netapp.http import Response
@@ -84,6 +85,25 @@ def test_of_two_thousand_requests_in_one_read_few_are_held_at_a_time():
     assert client.bodies == [f"/{number}".encode() for number in range(2000)]
     assert most < 16 + 16 * 1024 / len(get("/0"))
     assert client.wire.reading
+
+
+@pytest.mark.parametrize(
+    "begun", [post("/", b"content"), message("POST", "/", "Transfer-Encoding: chunked") + b"0\r\n\r\n"]
+)
+def test_nor_are_they_when_the_end_of_some_content_stands_before_them(begun):
+    desk = Desk()
+    client = Site(desk).connect()
+    client.protocol.dataReceived(begun[:-5])
+    client.protocol.dataReceived(begun[-5:] + get("/") * 1400)
+    assert len(client.protocol._queue) < 700
+
+
+def test_an_idle_connection_does_not_keep_its_last_request():
+    client = Site(hello).connect()
+    client.send(get("/" + "t" * 8000, *[f"X-{number}: {'v' * 3000}" for number in range(10)]))
+    assert client.statuses == [200]
+    assert not client.protocol._headers
+    assert not client.protocol._target
 
 
 def test_content_that_is_parted_from_its_request_by_a_full_queue_is_read_in_time(monkeypatch):
