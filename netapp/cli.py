@@ -108,7 +108,9 @@ def _check(options: argparse.Namespace) -> int:
     from twisted.internet import reactor  # noqa: PLC0415 - only this command needs one
 
     from netapp.app import compose  # noqa: PLC0415
+    from netapp.app.process import find_modules_here  # noqa: PLC0415
 
+    find_modules_here()
     compose(config, reactor)
     sys.stdout.write(f"{options.file or 'the configuration'} is valid\n")
     return 0

@@ -13,7 +13,7 @@ from twisted.python import usage
 from twisted.python.components import Componentized
 
 from netapp.app import compose
-from netapp.app.process import handle_signals, raise_descriptor_limit, use_monotonic_clock
+from netapp.app.process import find_modules_here, handle_signals, raise_descriptor_limit, use_monotonic_clock
 from netapp.config import load_config
 from netapp.errors import ConfigError, StartupError
 from netapp.logs import build_observer
@@ -90,6 +90,7 @@ def makeService(options: Options) -> Root:
     from twisted.internet import reactor  # noqa: PLC0415 - chosen by now
 
     use_monotonic_clock(reactor)
+    find_modules_here()
     try:
         config = load_config(options["config"], options["set"], os.environ)
         service = compose(config, reactor)

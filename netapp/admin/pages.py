@@ -143,7 +143,7 @@ def _index(request: Request, *, metrics: bool) -> Response:
     drain = entry(
         "/drain",
         "POST",
-        "Finish what is under way, then stop.",
+        "Take no more work and finish what is under way. The process stays, to be looked at.",
         f"curl -X POST {base_url(request, '127.0.0.1:9090')}/drain",
     )
     return page(

@@ -177,7 +177,11 @@ class _Composer:
             )
         if kind == "echo":
             return EchoFactory(timers=service.timers)
-        return _own_factory(f"listeners.{name}", kind, config.options)
+        factory: Any = _own_factory(f"listeners.{name}", kind, config.options)
+        set_application = getattr(factory, "set_application", None)
+        if set_application is not None:
+            set_application(service)
+        return factory  # type: ignore[no-any-return]  # _own_factory has asked it
 
     def _http(self, name: str, config: ListenerConfig) -> Http1Factory:
         """Put the request plane of one listener together; the order of the filters is written here and only here."""

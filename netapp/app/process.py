@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import resource
 import signal
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
@@ -42,6 +44,13 @@ def raise_descriptor_limit(wanted: int) -> int:
             soft=soft,
         )
     return soft
+
+
+def find_modules_here() -> None:
+    """Let factories be named that are modules of the current folder; last, so that they can stand for no other."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
 
 
 def handle_signals(

@@ -99,7 +99,8 @@ class NetappService(MultiService):
         super().startService()
         self.readiness.ready(STARTING)
         for line in self.banner():
-            _log.info("{line}", line=line)
+            # a format of its own for each line: the log samples events of one format, and every URL is to be seen
+            _log.info(line.replace("{", "{{").replace("}", "}}"))
 
     def stopService(self) -> Deferred[Any]:
         """Drain, then stop: whoever asked for it, a signal or a program."""

@@ -83,8 +83,11 @@ def _check_detect(
     targets = {other for other in listeners if built.get(("listeners", other, "kind")) != "detect"} | {*KINDS} - {
         "detect"
     }
-    has_plugins = any(is_factory(str(given.get("kind"))) for given in listeners.values())
-    for route, target in (built.get((*path, "protocols")) or {}).items():
+    protocols = built.get((*path, "protocols")) or {}
+    # a module of the user's own may register a detector when it is imported, which is not done here
+    named = [given.get("kind") for given in listeners.values()] + [*protocols.values()]
+    has_plugins = any(is_factory(str(kind)) for kind in named)
+    for route, target in protocols.items():
         if route not in DETECTORS and not has_plugins:
             yield Problem((*path, "protocols", route), f"unknown detector, {suggest(route, DETECTORS)}")
         if target == _TLS and listeners[name].get("tls") is None:

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
-from netapp.errors import StartupError
+from netapp.errors import End, StartupError
 from netapp.listeners.access import AddressSet
 from netapp.listeners.admission import Admission, AdmissionPolicy
 from netapp.listeners.connection import Connection
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
 
-    from netapp.errors import End
     from netapp.listeners.proxyproto import ProxyPolicy
     from netapp.telemetry.metrics import Registry
     from netapp.timers import Timers
@@ -337,7 +336,8 @@ class Listener(Service):
             bytes_out=connection.bytes_out,
             seconds=round(seconds, 6),
             end=str(end),
-            why=str(why) if why is not None else "",
+            proxy=connection.peer.proxy or None,
+            why=_reason(end, why),
         )
         if self._emptied:
             self._tell_if_empty()
@@ -349,6 +349,11 @@ class Listener(Service):
         routes = [route for route in detection.routes if route[0] != TLS_ROUTE]
         fallback = None if detection.fallback == TLS_ROUTE else detection.fallback
         return Detection(routes, fallback, detection.policy) if routes or fallback else None
+
+
+def _reason(end: End, why: BaseException | None) -> str | None:
+    """Say more than the end's name does, where there is more to say."""
+    return None if why is None or end in {End.PEER_DONE, End.LOCAL_DONE} else str(why)
 
 
 class _Doorman(ServerFactory):

@@ -39,6 +39,7 @@ _SHOWN = (
     "sent",
     "seconds",
     "end",
+    "why",
     "rule",
     "detail",
 )

@@ -59,6 +59,15 @@ def test_an_own_factory_is_imported_and_given_its_options(reactor):
     assert service.listeners[0].factory.greeting == "hi"
 
 
+def test_an_own_factory_that_asks_for_it_is_given_the_application(reactor, monkeypatch):
+    """So it can count in the application's registry, use its timers and register a health check."""
+    monkeypatch.setattr(
+        Own, "set_application", lambda self, application: setattr(self, "seen", application), raising=False
+    )
+    service = compose(parse_config(listener("own_module:Own")), reactor)
+    assert service.listeners[0].factory.seen is service
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "told"),
     [

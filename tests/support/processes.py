@@ -55,8 +55,12 @@ class Server:
             self.ports[found["name"]] = int(found["port"])
 
     def __enter__(self):
-        self.wait_for(self._has_banner, "the banner")
-        self.wait_for(lambda: self.status("/readyz") == 200, "readiness")
+        try:
+            self.wait_for(self._has_banner, "the banner")
+            self.wait_for(lambda: self.status("/readyz") == 200, "readiness")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def _has_banner(self):
