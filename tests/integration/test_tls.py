@@ -9,7 +9,7 @@ import ssl
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.interfaces import IHandshakeListener, IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory
 from twisted.protocols.basic import FileSender, LineReceiver
 from twisted.protocols.portforward import ProxyFactory
@@ -672,8 +672,9 @@ async def test_tls_that_a_protocol_started_ends_as_the_listeners_does(serve, mon
 
 @pytest_twisted.ensureDeferred
 async def test_a_protocol_that_cannot_start_tls_is_told_of_its_end(serve):
+    @implementer(IOpenSSLServerConnectionCreator)
     class Broken:
-        def getContext(self):
+        def serverConnectionForTLS(self, protocol):
             raise RuntimeError("a defect")
 
     serve.events.expected = 1

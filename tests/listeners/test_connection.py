@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from netapp.errors import DeadlineExceeded, ProtocolViolation
 from netapp.listeners.connection import LAST_WORD
+from netapp.listeners.detect import DETECTORS, Detection
 from netapp.protocols.handover import replace_protocol
 from tests.support.listening import Echoing, Events, Recorder, Recording
 from tests.support.sockets import World
@@ -115,6 +116,20 @@ def test_another_reactors_transport_calls_through_a_bound_method_only():
     assert world.ends() == {"peer_done": 1}
     world.assert_without_trace()
     connection.dataReceived(b"is ignored now")
+
+
+def test_a_protocol_that_closes_at_once_is_not_given_what_was_read_ahead():
+    class Leaving(Recorder):
+        def connectionMade(self):
+            super().connectionMade()
+            self.transport.loseConnection()
+
+    made = Recording(Leaving)
+    world = World(detection=Detection([("http1", DETECTORS["http1"])]), factories={"http1": made})
+    _, transport = foreign(world)
+    transport.deliver(b"GET / HTTP/1.1\r\n")
+    assert made.made[0].received == b""
+    assert transport.disconnecting
 
 
 @pytest.mark.parametrize("kind", ["ours", "foreign"])
@@ -382,20 +397,23 @@ def test_a_connection_describes_itself():
     }
 
 
-def test_a_connection_that_has_ended_is_kept_by_nothing_of_ours(events):
+@pytest.mark.parametrize("holding", [False, True])
+def test_a_connection_that_has_ended_is_kept_by_nothing_of_ours(events, holding):
     """Not even by a cycle: memory is free at once, and not when the collector comes."""
 
     class Mortal(Recorder):
         pass
 
     world = World(Recording(Mortal), idle_timeout=10.0)
-    accepted, connection = world.connect()
+    _, connection = world.connect()
     transport = connection.socket_transport
     last = weakref.ref(transport)
+    if holding:
+        transport.pauseProducing()
+        transport.hold(transport.protocol.connectionMade)
     gc.disable()
     try:
-        accepted.feed(b"")
-        world.loop.turn()
+        transport.connectionLost(Failure(ConnectionDone()))
         world.factory.made.clear()
         events.all.clear()
         del transport, connection

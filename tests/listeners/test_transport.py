@@ -432,6 +432,7 @@ def test_a_port_that_closes_accepts_who_is_queued_but_not_for_ever():
 
     world = World(Recording(Recorder), admission=AdmissionPolicy(max_per_client=0))
     world.port.socket = Flooded()
+    world.port.backlog = 300
     world.port.stopListening()
     world.loop.advance(0)
     assert world.port.backlog < len(world.listener.connections) <= world.port.backlog + ACCEPTS
