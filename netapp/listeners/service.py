@@ -24,8 +24,8 @@ from netapp.listeners.connection import Connection
 from netapp.listeners.detect import Detection
 from netapp.listeners.metrics import ListenerMetrics
 from netapp.listeners.poller import Poller, reactor_for_transports
+from netapp.listeners.port import ListeningReactor
 from netapp.listeners.stages import TLS_ROUTE, Tls
-from netapp.listeners.transport import ListeningReactor
 from netapp.peer import Peer
 
 if TYPE_CHECKING:

@@ -54,7 +54,7 @@ async def serving(last_call=0.0):
         made.append(Served(events, factory, **options))
         return made[-1]
 
-    with Events() as events, mock.patch("netapp.listeners.transport.LAST_CALL", last_call):
+    with Events() as events, mock.patch("netapp.listeners.port.LAST_CALL", last_call):
         serve.events = events
         yield serve
         for served in made:

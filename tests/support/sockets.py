@@ -8,8 +8,8 @@ from itertools import count
 from twisted.internet.posixbase import _DisconnectSelectableMixin
 from twisted.internet.testing import MemoryReactorClock
 
+from netapp.listeners.port import TcpPort, UnixPort
 from netapp.listeners.service import Listener, _Doorman
-from netapp.listeners.transport import TcpPort, UnixPort
 from netapp.telemetry.metrics import Registry
 from netapp.timers import Timers
 
