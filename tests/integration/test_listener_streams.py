@@ -179,27 +179,6 @@ async def test_a_pull_producer_is_asked_until_it_has_no_more(serve):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_deadline_for_writing_begins_with_what_waits_now(serve):
-    """Not with what waited before, and has been read since."""
-    here = serve(Recording(Recorder), write_timeout=0.6)
-    peer = here.connect(receive_buffer=4096)
-    protocol = await here.factory.one()
-    transport = protocol.transport
-    begun = here.timers.now()
-    transport.write(bytes(4_000_000))
-    assert transport.unsent
-    assert len(await peer.read(4_000_000)) == 4_000_000
-    flushed = here.timers.now()
-    assert flushed - begun < 0.3, "this machine is too slow for this test"
-    while here.timers.now() < flushed + 0.5:
-        await pause(0.01)
-    transport.write(bytes(8_000_000))
-    again = here.timers.now()
-    await here.ended("policy_deadline")
-    assert here.timers.now() - again >= 0.6
-
-
-@pytest_twisted.ensureDeferred
 async def test_a_peer_that_the_network_gave_up_has_timed_out(serve):
     """Also while nothing is read from it. The kernel gives up a window that stays closed."""
     here = serve(Recording(Recorder))
