@@ -145,7 +145,7 @@ class Drain:
 
     async def _until_empty(self, seconds: float) -> None:
         """Wait until no connection is left, for at most ``seconds``."""
-        empty = DeferredList([listener.when_empty() for listener in self._listeners])
+        empty = DeferredList([listener.when_empty() for listener in self._listeners], consumeErrors=True)
         if self._hurry and seconds > 1.0:
             return
         timeout = self._clock.callLater(seconds, empty.cancel)

@@ -103,6 +103,10 @@ class Poller:
     def _want(self, transport: Any, bit: int) -> None:
         fd = transport.fileno()
         known = self._interest.get(fd, 0)
+        if known and self._transports[fd] is not transport:
+            # somebody closed a connection's socket behind its back, and the kernel has given the number away again
+            self._forget(fd)
+            known = 0
         if known & bit:
             return
         if known:
@@ -122,9 +126,12 @@ class Poller:
             self._interest[fd] = known & ~bit
             return
         self._epoll.unregister(fd)
-        del self._transports[fd], self._interest[fd]
+        self._forget(fd)
         if self._closing:
             self.close()
+
+    def _forget(self, fd: int) -> None:
+        del self._transports[fd], self._interest[fd]
 
     def _dispatch(self, transport: Any, fd: int, event: int) -> None:
         """Read and write, and end the connection as Twisted's reactors do when either says so."""
@@ -145,8 +152,12 @@ class Poller:
             except Exception as defect:  # noqa: BLE001 - it costs its connection and no other
                 _log.failure("a connection's protocol failed")
                 why = defect
-        if why is not None:
+        if why is None:
+            return
+        try:
             self._end(transport, why, reading=reading)
+        except Exception:  # noqa: BLE001 - as above; the reactor must not hear of it, or it would end us all
+            _log.failure("a connection's end failed")
 
     def _end(self, transport: Any, why: BaseException, *, reading: bool) -> None:
         self.removeReader(transport)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections import deque
 from threading import Event, Thread, get_ident
 from traceback import StackSummary, walk_stack
 from typing import TYPE_CHECKING, Any, Protocol
@@ -35,6 +36,14 @@ _JOIN = 1.0
 
 _WAITING = re.compile(r"twisted\.internet\.(\w*reactor|_glibbase)|selectors|netapp\.uvreactor(\.\w+)?")
 """Modules whose code, when it is the innermost, waits for events: the poll itself is C, and so has no frame."""
+
+
+_REMEMBERED = 256
+"""Measurements of lateness that are kept: half a minute of them, at the default interval."""
+_RECENT = 1.0
+"""Seconds that the news of a block may take to reach the loop."""
+_NOTICEABLE = 0.005
+"""Seconds by which a timer is late when something was in its way; a loop at ease is late by less."""
 
 
 class Loop(Protocol):
@@ -69,6 +78,7 @@ class LoopMonitor(Service):
         self._now = now
         self._lag = Peak(self._policy.lag_decay)
         self._due = 0.0
+        self._late: deque[tuple[float, float]] = deque(maxlen=_REMEMBERED)
         self._watchdog: Watchdog | None = None
         self._call: IDelayedCall | None = None
         metrics.gauge(
@@ -109,11 +119,27 @@ class LoopMonitor(Service):
     def _measure(self) -> None:
         now = self._now()
         late = max(0.0, now - self._due)
+        self._late.append((now, late))
         self._lag.reach(late, now)
         self._delays.observe(late)
         self._wait()
 
+    def _bears_out(self, block: Block) -> bool:
+        """Whether a timer of the loop was late for it, or still is.
+
+        A watchdog can be kept waiting by the interpreter's lock, for a loop that releases it often takes it again
+        before anybody else wakes up. It then has not seen a loop turn that did.
+        """
+        now = self._now()
+        since = now - block.seconds - _RECENT
+        worst = max([now - self._due, *(late for when, late in self._late if when >= since)])
+        # half of what must be expected: the block is known to half a threshold, and began anywhere between two timers
+        least = (block.seconds - self._policy.lag_interval - self._policy.block_threshold / 2) / 2
+        return worst >= max(_NOTICEABLE, least)
+
     def _blocked(self, block: Block) -> None:
+        if not self._bears_out(block):
+            return
         self._lag.reach(block.seconds - self._policy.block_threshold / 2, self._now())
         self._blocks.inc()
         if block.is_reported:

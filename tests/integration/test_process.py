@@ -150,6 +150,7 @@ def test_what_does_not_finish_is_cut_and_named():
             port = stuck.getsockname()[1]
         assert f"cut 127.0.0.1:{port} (http" in running.text
         assert "1 were cut" in running.text
+        assert "Unhandled" not in running.text
 
 
 def test_a_second_signal_ends_at_once():

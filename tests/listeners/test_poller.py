@@ -194,3 +194,32 @@ def test_the_end_of_the_reactor_ends_every_connection(poller, transports):
 
 def test_everything_else_is_the_reactors(poller):
     assert poller.callLater(1, len) == (1, len)
+
+
+def test_a_connection_whose_end_fails_does_not_reach_the_reactor(poller, transports):
+    class Broken(Transport):
+        def doRead(self):
+            raise ZeroDivisionError
+
+        def connectionLost(self, reason):
+            super().connectionLost(reason)
+            raise KeyError
+
+    [broken] = transports(kind=Broken)
+    [well] = transports()
+    for transport in (broken, well):
+        transport.peer.send(b"data")
+    poller.doRead()
+    assert well.log == [b"data"]
+
+
+def test_a_number_that_the_kernel_gives_away_again_is_the_new_connections(poller, transports):
+    """A socket that was closed behind its transport's back leaves nothing that the next one could stumble over."""
+    [old] = transports()
+    number = old.fileno()
+    old.socket.close()
+    [new] = transports()
+    assert new.fileno() == number
+    new.peer.send(b"data")
+    poller.doRead()
+    assert (old.log, new.log) == ([], [b"data"])
