@@ -54,7 +54,7 @@ def test_the_suffix_says_what_a_file_is_and_its_first_character_where_there_is_n
         ("a.toml", "a = 1\n\n[", ":3:2: not TOML: "),
         ("a.toml", "a = [1,", ":1:8: not TOML: "),
         ("a.toml", "a = " + "9" * 5000, ": not TOML: "),
-        ("a.json", '{\n  "a": 1,\n}', ":3:1: not JSON: Expecting property name"),
+        ("a.json", '{\n  "a": 1,\n  b}', ":3:3: not JSON: Expecting property name"),
         ("a.json", "", ":1:1: not JSON: Expecting value"),
         ("a.json", '{"a": {"b": 1, "c": 2, "b": 3}}', ": not JSON: the key 'b' is there twice"),
         ("a.json", '{"a": NaN}', ": not JSON: NaN is no JSON number"),

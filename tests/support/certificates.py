@@ -96,6 +96,9 @@ class Certificates:
         """
         key = rsa.generate_private_key(65537, rsa_bits) if rsa_bits else ec.generate_private_key(ec.SECP256R1())
         builder = _builder(x509.Name.from_rfc4514_string(subject), key.public_key(), self._root)
+        # RFC 5280 §4.2.1.1 has it in every certificate, and clients from Python 3.13 on insist
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._authority._private_key.public_key())
+        builder = builder.add_extension(authority, critical=False)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         if raw_names:
