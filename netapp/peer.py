@@ -67,6 +67,13 @@ class Drainable(Protocol):
         """
 
 
+class Announcing(Protocol):
+    """A protocol that can tell its peer beforehand that the server will stop."""
+
+    def wind_down(self) -> None:
+        """Say so with the next answer; go on serving until :meth:`Drainable.drain`."""
+
+
 class Declaring(Protocol):
     """A protocol that says why it closed, and what it is doing."""
 

@@ -19,6 +19,36 @@ UNMATCHED = "unmatched"
 """The route of a request that no route matched."""
 
 
+class _Outcomes:
+    """The instruments of each route, method and status, made when there is the first such request."""
+
+    def __init__(self, registry: Registry, listener: str) -> None:
+        self.known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._listener = listener
+        self._requests = registry.counter(
+            "netapp_http_requests_total",
+            "Requests that are over, by route, method and status; status 0: the client left before any answer.",
+            ("listener", "route", "method", "status"),
+        )
+        self._durations = registry.histogram(
+            "netapp_http_request_seconds",
+            "Time from a request's complete header section to the end of its response.",
+            ("listener", "route"),
+        )
+
+    def find(self, key: tuple[str, str, int]) -> tuple[Counter, Histogram]:
+        """Make the instruments of an outcome that is not known yet."""
+        route, method, status = key
+        bounded = method if method in METHODS else "other"
+        pair = (
+            self._requests.child(self._listener, route or UNMATCHED, bounded, str(int(status))),
+            self._durations.child(self._listener, route or UNMATCHED),
+        )
+        if bounded == method:  # what clients make up is not remembered
+            self.known[key] = pair
+        return pair
+
+
 def request_metrics(registry: Registry, listener: str, now: Callable[[], float] = time.monotonic) -> Filter:
     """Count every request of ``listener`` in ``registry``.
 
@@ -31,34 +61,14 @@ def request_metrics(registry: Registry, listener: str, now: Callable[[], float] 
     that are not registered share one value. ``now`` is the monotonic clock, in seconds, that ``Request.started`` is
     read from.
     """
-    requests = registry.counter(
-        "netapp_http_requests_total",
-        "Requests that are over, by route, method and status; status 0: the client left before any answer.",
-        ("listener", "route", "method", "status"),
-    )
-    durations = registry.histogram(
-        "netapp_http_request_seconds",
-        "Time from a request's complete header section to the end of its response.",
-        ("listener", "route"),
-    )
+    outcomes = _Outcomes(registry, listener)
+    known = outcomes.known
     in_flight = registry.gauge(
         "netapp_http_requests_in_flight", "Requests that were begun and are not over.", ("listener",)
     ).child(listener)
     sent_bytes = registry.counter(
         "netapp_http_response_bytes_total", "Content of responses that was sent, in bytes.", ("listener",)
     ).child(listener)
-    known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-
-    def instruments(key: tuple[str, str, int]) -> tuple[Counter, Histogram]:
-        route, method, status = key
-        bounded = method if method in METHODS else "other"
-        pair = (
-            requests.child(listener, route or UNMATCHED, bounded, str(int(status))),
-            durations.child(listener, route or UNMATCHED),
-        )
-        if bounded == method:
-            known[key] = pair
-        return pair
 
     def finished(request: Request, status: int, sent: int, _: BaseException | None) -> None:
         in_flight.value -= 1
@@ -67,7 +77,7 @@ def request_metrics(registry: Registry, listener: str, now: Callable[[], float] 
         try:
             counter, histogram = known[key]
         except KeyError:
-            counter, histogram = instruments(key)
+            counter, histogram = outcomes.find(key)
         counter.value += 1
         histogram.observe(now() - request.started)
 

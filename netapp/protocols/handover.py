@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.interfaces import IHalfCloseableProtocol
-
 
 def replace_protocol(transport: Any, old: object, new: Any) -> None:
     """Make ``transport`` deliver to ``new`` what it delivered to ``old``; ``new`` is not yet connected.
@@ -24,8 +22,3 @@ def replace_protocol(transport: Any, old: object, new: Any) -> None:
     if replace is None:
         raise TypeError(f"{transport!r} does not carry {old!r}")
     replace(new)
-
-
-def half_closes(protocol: object) -> bool:
-    """Say whether a protocol wants to know of each direction's end by itself."""
-    return bool(IHalfCloseableProtocol.providedBy(protocol))
